@@ -1,0 +1,1 @@
+"""Stand-ins for Azure on loopback, for tests and the first run; never deployed."""

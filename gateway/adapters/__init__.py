@@ -1,0 +1,1 @@
+"""All I/O, each behind a port of `gateway.core.ports`."""

@@ -1,0 +1,1 @@
+"""Pure: no network, clock, environment or async."""

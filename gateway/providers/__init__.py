@@ -1,0 +1,1 @@
+"""Pure: one upstream's URLs, headers and quirks a file."""
