@@ -1,23 +1,23 @@
 """The gateway's own faults, one tree. What an upstream answers is a value, never one of these.
 
-    GatewayError
-    ├── InvalidRequest          400  what the caller sent cannot be used
-    │   ├── UnsupportedMediaType 415
-    │   └── BodyTooLarge        413
-    ├── Unauthenticated         401  no caller could be told from the request
-    ├── Forbidden               403  the caller may not do this
-    ├── NotFound                404  path, slug or id
-    │   └── MethodNotAllowed    405
-    ├── Conflict                409  exists already, or was changed meanwhile
-    ├── BudgetExhausted         412
-    ├── RateLimited             429
-    ├── UpstreamFault                the upstream gave no usable answer
-    │   ├── UpstreamTimeout     408  the deadline of a try passed
-    │   ├── UpstreamUnreachable 503  never received: connecting failed
-    │   ├── UpstreamBroken      502  perhaps started: the connection or the answer broke
-    │   └── SignInFailed        502  no token could be had for the upstream
-    ├── StoreUnavailable        503  Key Vault, storage or Redis did not answer
-    └── InternalError           500  a bug of ours
+GatewayError
+├── InvalidRequest          400  what the caller sent cannot be used
+│   ├── UnsupportedMediaType 415
+│   └── BodyTooLarge        413
+├── Unauthenticated         401  no caller could be told from the request
+├── Forbidden               403  the caller may not do this
+├── NotFound                404  path, slug or id
+│   └── MethodNotAllowed    405
+├── Conflict                409  exists already, or was changed meanwhile
+├── BudgetExhausted         412
+├── RateLimited             429
+├── UpstreamFault                the upstream gave no usable answer
+│   ├── UpstreamTimeout     408  the deadline of a try passed
+│   ├── UpstreamUnreachable 503  never received: connecting failed
+│   ├── UpstreamBroken      502  perhaps started: the connection or the answer broke
+│   └── SignInFailed        502  no token could be had for the upstream
+├── StoreUnavailable        503  Key Vault, storage or Redis did not answer
+└── InternalError           500  a bug of ours
 """
 
 from collections.abc import Mapping
