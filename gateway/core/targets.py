@@ -8,20 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.conditions import Query
+from gateway.core.virtual_key import Deployment
 
 # Portkey retries these unless the config lists its own (429 and what a server fault looks like).
 RETRY_STATUS_CODES = frozenset({429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One deployment of a credential. `alias` is what callers write as `model`."""
-
-    deployment: str
-    alias: str | None = None
-    api_version: str | None = None
-    model: str | None = None  # label for prices and records
-    is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
