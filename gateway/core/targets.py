@@ -77,8 +77,8 @@ NO_RULES = ParamRules()
 class Leaf:
     """One upstream to try.
 
-    With neither `virtual_key`, `provider` nor `credentials` it is served by what the request itself
-    brought (headers, or `@slug/` before the model).
+    With neither `virtual_key` nor `provider` it is served by what the request itself brought (headers,
+    or `@slug/` before the model), which then wins over the same fields of `credentials`.
     """
 
     path: str = "config"  # value of x-portkey-last-used-option-index
@@ -100,11 +100,7 @@ class Leaf:
     @property
     def brings_own(self) -> bool:
         """Whether the config says who serves; if not, the request's own headers do."""
-        return not self.passthrough and (
-            self.virtual_key is not None
-            or self.provider is not None
-            or self.credentials is not NO_CREDENTIALS
-        )
+        return not self.passthrough and (self.virtual_key is not None or self.provider is not None)
 
 
 @dataclass(frozen=True, slots=True)
