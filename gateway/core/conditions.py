@@ -124,7 +124,7 @@ def _parse_entry(key: str, value: Any, path: str, report: Report, depth: int) ->
     if key in ("$and", "$or"):
         return _parse_logic(key, value, f"{path}.{key}", report, depth)
     if key.startswith("$"):
-        report(f"{path}.{key}", "is not an operator here; use $and, $or or a key such as metadata.tier")
+        report(f"{path}.{key}", "is not an operator here, use $and, $or or a key such as metadata.tier")
         return None
     where = f"{path}[{key!r}]"
     steps = tuple(key.split("."))
@@ -142,7 +142,7 @@ def _parse_logic(key: str, value: Any, path: str, report: Report, depth: int) ->
         report(path, "must be a list of queries")
         return None
     if depth <= 0:
-        report(path, "is nested too deeply; flatten the query")
+        report(path, "is nested too deeply, flatten the query")
         return None
     parts = [parse_query(item, f"{path}[{i}]", report, depth - 1) for i, item in enumerate(value)]
     good = tuple(part for part in parts if part is not None)
@@ -166,7 +166,7 @@ def _parse_tests(steps: Path, value: Any, path: str, report: Report) -> Query | 
 
 def _parse_test(steps: Path, operator: str, operand: Any, path: str, report: Report) -> Test | None:
     if operator not in OPERATORS:
-        report(path, f"unknown operator; use one of {', '.join(OPERATORS)}")
+        report(path, f"is not an operator, use one of {', '.join(OPERATORS)}")
         return None
     if operator in _COMPARE:
         number = _number(operand)

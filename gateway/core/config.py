@@ -268,7 +268,7 @@ def _unknown(part: BaseModel, loc: tuple[int | str, ...]) -> Iterator[str]:
     """A warning for each key that has no effect."""
     for name in part.model_extra or ():
         yield f"{path_of((*loc, name))}: unknown key, ignored"
-    for name in part.model_fields_set:
+    for name in type(part).model_fields:
         value = getattr(part, name)
         if name in UNSERVED and value is not None:
             yield f"{path_of((*loc, name))}: not supported yet, ignored"
