@@ -1,0 +1,139 @@
+"""One inference call as the pipeline sees it: what was asked, by whom, and what came of it."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from gateway.core.body import ClientBody, split_model
+from gateway.core.caller import Caller
+from gateway.core.config import Compiled
+from gateway.core.errors import GatewayError
+from gateway.core.headers import RequestHeaders
+from gateway.core.operations import Operation
+from gateway.core.record import Record
+from gateway.core.retry import Outcome
+from gateway.core.route_input import RouteInput
+from gateway.core.targets import NO_CREDENTIALS, InlineCredentials
+from gateway.providers.base import Endpoint
+from gateway.providers.endpoints import Asked
+
+
+@dataclass(slots=True)
+class Call:
+    """Built once by the front door; the pipeline only fills `record`."""
+
+    operation: Operation
+    query: str
+    headers: RequestHeaders
+    body: ClientBody
+    caller: Caller
+    record: Record
+    asked: Asked
+    config: Compiled | None = None
+    secrets: frozenset[str] = frozenset()  # tokens of the gateway's own that came along: never sent on
+
+    def route_input(self) -> RouteInput:
+        asked = self.asked
+        return RouteInput(
+            metadata=self.record.metadata,
+            pathname=self.record.path,
+            params=self._params,
+            model=asked.model,
+            origin=asked.virtual_key or asked.custom_host or asked.credentials.resource_name or "request",
+        )
+
+    def _params(self) -> Mapping[str, Any]:
+        return self.body.json or {}
+
+
+@dataclass(slots=True)
+class Answer:
+    """How one try, or the whole call, ended: an upstream's answer, or a fault.
+
+    `body` holds an error answer's bytes; of a good answer, the stream in `response` is still to be
+    read, but for what `head` holds already.
+    """
+
+    outcome: Outcome
+    error: GatewayError | None = None
+    endpoint: Endpoint | None = None
+    response: httpx.Response | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    head: list[bytes] = field(default_factory=list)
+    asked_usage: bool = False
+    json: Any = None  # of a whole answer in JSON
+    pending: asyncio.Future[bytes] | None = None  # the stream's first bytes, when they are late
+
+    async def next_chunk(self) -> bytes:
+        """The next bytes of a good answer, empty at its end."""
+        assert self.response is not None
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            return await pending
+        return await anext(aiter(self.response.stream), b"")  # type: ignore[arg-type]
+
+    def drop(self) -> None:
+        """Let go of the upstream at once. What was read to its end keeps its connection."""
+        if self.pending is not None:
+            self.pending.cancel()
+            self.pending = None
+        if self.response is not None:
+            close = getattr(self.response.stream, "close", None)
+            if close is not None:
+                close()
+
+
+def asked_of(headers: RequestHeaders, body: ClientBody, operation: Operation, token: str | None) -> Asked:
+    """What the request says of its upstream, in its headers, its path and before its model."""
+    prefix, model = split_model(body.model)
+    provider = headers.portkey("provider")
+    slug = headers.portkey("virtual-key")
+    if provider and provider.startswith("@"):
+        slug, provider = slug or provider[1:], None
+    slug = slug.removeprefix("@") if slug else None
+    if slug is None and provider is None:
+        slug = prefix
+    return Asked(
+        virtual_key=slug,
+        provider=provider,
+        credentials=_credentials(headers),
+        custom_host=headers.portkey("custom-host"),
+        token=token,
+        bearer="authorization" in headers.forwarded,
+        model=model,
+        deployment=operation.deployment,
+    )
+
+
+_HEADERS = {
+    "resource_name": "azure-resource-name",
+    "deployment_id": "azure-deployment-id",
+    "api_version": "azure-api-version",
+    "azure_auth_mode": "azure-auth-mode",
+    "azure_ad_token": "azure-ad-token",
+    "azure_entra_tenant_id": "azure-entra-tenant-id",
+    "azure_entra_client_id": "azure-entra-client-id",
+    "azure_entra_client_secret": "azure-entra-client-secret",
+    "azure_entra_scope": "azure-entra-scope",
+    "azure_managed_client_id": "azure-managed-client-id",
+    "azure_workload_client_id": "azure-workload-client-id",
+    "azure_model_name": "azure-model-name",
+}
+
+
+def _credentials(headers: RequestHeaders) -> InlineCredentials:
+    said = {
+        name: value
+        for name, header in _HEADERS.items()
+        if (value := headers.portkey(header)) is not None
+    }
+    # The misspelling stands in Portkey's own documentation, and so in what people copied from it.
+    if "deployment_id" not in said and (misspelt := headers.portkey("azure-deploymend-id")):
+        said["deployment_id"] = misspelt
+    if token := said.get("azure_ad_token"):
+        said["azure_ad_token"] = token.removeprefix("Bearer ").strip()
+    return InlineCredentials(**said) if said else NO_CREDENTIALS

@@ -1,0 +1,60 @@
+"""What is read of a stream while it passes: its usage, its model, whether it said that it is done."""
+
+from typing import Any
+
+import orjson
+
+from gateway.core.record import Record
+from gateway.core.sse import Splitter, data_of
+from gateway.core.usage import is_usage_only, merge, usage_of
+
+
+def note_model(record: Record, answer: Any) -> None:
+    """The model that answered, as it calls itself: the best name for a price."""
+    if isinstance(answer, dict) and isinstance(model := answer.get("model"), str) and model:
+        record.response_model = model[:200]
+
+
+class Tally:
+    """Counts a stream's tokens as its events pass, and takes out the usage event nobody asked for."""
+
+    __slots__ = ("_done", "_record", "_splitter", "_strip")
+
+    def __init__(self, record: Record, *, strip: bool) -> None:
+        self._record = record
+        self._splitter = Splitter()
+        self._strip = strip
+        self._done = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What of the chunk goes to the client now."""
+        events = self._splitter.feed(chunk)
+        kept = [event for event in events if not self._read(event)]
+        if not self._strip:
+            return chunk
+        return kept[0] if len(kept) == 1 else b"".join(kept)
+
+    def rest(self) -> bytes:
+        """What is left at the end, when the stream was held back to strip it."""
+        rest = self._splitter.rest()
+        if rest and self._read(rest):
+            return b""
+        return rest if self._strip else b""
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream said `[DONE]`."""
+        return self._done
+
+    def _read(self, event: bytes) -> bool:
+        """Look for usage; whether the event is to be taken out."""
+        if b'"usage"' not in event or b'"usage":null' in event:
+            self._done = self._done or event.startswith(b"data: [DONE]")
+            return False
+        try:
+            value = orjson.loads(data_of(event))
+        except orjson.JSONDecodeError:
+            return False
+        self._record.usage = merge(self._record.usage, usage_of(value))
+        note_model(self._record, value)
+        return self._strip and is_usage_only(value)

@@ -1,0 +1,340 @@
+"""One call, top to bottom: `serve` rings once per call, `try_once` once per try.
+
+The target tree says who is tried next; a try resolves the target to an endpoint, signs in, and sends.
+What an upstream answers is a value; only the gateway's own faults are exceptions, and they stop here.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import httpx
+
+from gateway.adapters.virtual_keys import VirtualKeys
+from gateway.call import Answer, Call
+from gateway.core.body import for_upstream
+from gateway.core.errors import (
+    Forbidden,
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    RateLimited,
+    StoreUnavailable,
+    UpstreamBroken,
+    UpstreamFault,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.core.jsontext import loads
+from gateway.core.health import HealthBoard, target_key
+from gateway.core.ports import TokenSource
+from gateway.core.record import Attempt
+from gateway.core.retry import Outcome, Tries, attempt_count, next_delay, retry_after
+from gateway.core.routing import Final, route
+from gateway.core.signals import NOTHING, read_signal
+from gateway.core.sticky import Pins
+from gateway.core.targets import PLAIN, Leaf
+from gateway.core.virtual_key import VirtualKey
+from gateway.providers.base import Endpoint
+from gateway.providers.catalog import provider
+from gateway.providers.endpoints import Gatekeeping, from_credentials, from_virtual_key
+from gateway.upstream_headers import upstream_headers
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024  # ten large images in base64 are 100 MiB
+MAX_ERROR_BYTES = 1024 * 1024  # of an error answer; no upstream says more
+# A stream whose first event is this late is begun all the same, so that pings keep it alive.
+FIRST_EVENT = 10.0  # seconds
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """What serving a call takes; wired once."""
+
+    transport: httpx.AsyncBaseTransport
+    keys: VirtualKeys
+    tokens: TokenSource
+    health: HealthBoard
+    pins: Pins
+    rules: Gatekeeping
+    timeout: float  # seconds until an upstream must begin to answer, where nobody says
+    clock: Callable[[], float]  # unix seconds
+    timer: Callable[[], float]  # monotonic seconds
+    random: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+
+    async def serve(self, call: Call) -> Answer:
+        """The answer of the last target tried. Never raises a `GatewayError`: it is in the answer."""
+        tree = call.config.tree if call.config is not None else PLAIN
+        steps = route(tree, call.route_input(), self.health, self.pins, self.random)
+        answer = Answer(Outcome(500), InternalError("no target was tried"))
+        try:
+            leaf = next(steps)
+            while True:
+                answer = await self._try_leaf(call, leaf)
+                leaf = steps.send(answer.outcome)
+                answer.drop()
+        except StopIteration as stop:
+            return self._conclude(call, stop.value, answer)
+        except GatewayError as error:  # no condition held
+            return Answer(Outcome(error.status), error)
+        finally:
+            steps.close()
+
+    def _conclude(self, call: Call, final: Final, answer: Answer) -> Answer:
+        """Write down how routing went; all targets throttled is a 429 of our own."""
+        record = call.record
+        record.mode = final.mode
+        for skip in final.skipped:
+            record.attempts.append(Attempt(skip.path, skipped=skip.state, message=skip.why))
+        if final.leaf is not None:
+            record.option_index = final.leaf.path
+            return answer
+        wait = max(1, round((final.throttled_until or 0) - self.clock() + 0.5))
+        error = RateLimited(
+            f"every target is throttled by its upstream; the soonest is back in {wait} s",
+            code="all_targets_throttled",
+            headers={"retry-after": str(wait), "retry-after-ms": str(wait * 1000)},
+        )
+        return Answer(Outcome(error.status), error)
+
+    async def _try_leaf(self, call: Call, leaf: Leaf) -> Answer:
+        """Try one target until it answers well, or its retries are spent."""
+        tries = Tries()
+        while True:
+            answer = await self._try_once(call, leaf)
+            delay = next_delay(leaf.retry, tries, answer.outcome, self.random)
+            if delay is None:
+                call.record.retry_count = attempt_count(leaf.retry, tries, answer.outcome)
+                return answer
+            answer.drop()
+            await self.sleep(delay)
+            tries = Tries(tries.made + 1, tries.waited + delay)
+
+    async def _try_once(self, call: Call, leaf: Leaf) -> Answer:
+        """One try, written down as an attempt, reported to the health board."""
+        attempt = Attempt(leaf.path, started_at=self.clock())
+        call.record.attempts.append(attempt)
+        begun = self.timer()
+        try:
+            answer = await self._send(call, leaf, attempt)
+        except GatewayError as error:
+            fault = isinstance(error, UpstreamFault | StoreUnavailable)
+            answer = Answer(Outcome(error.status, fault=fault, stops=isinstance(error, InternalError)), error)
+            attempt.error, attempt.message = error.code, error.message
+        attempt.duration_ms = (self.timer() - begun) * 1000
+        call.record.upstream_ms += attempt.duration_ms
+        self._report(call, leaf, answer)
+        return answer
+
+    def _report(self, call: Call, leaf: Leaf, answer: Answer) -> None:
+        key = target_key(leaf, call.asked.model, call.route_input().origin)
+        signal = NOTHING
+        if answer.response is not None and call.operation.scope != "none":
+            signal = read_signal(answer.outcome.status, answer.headers, answer.body or b"", self.clock())
+            if signal.content_filter:
+                answer.outcome = replace(answer.outcome, content_filter=True)
+        self.health.report(leaf, key, answer.outcome, signal)
+
+    async def _send(self, call: Call, leaf: Leaf, attempt: Attempt) -> Answer:
+        timeout_ms = call.headers.request_timeout_ms or leaf.request_timeout_ms
+        limit = timeout_ms / 1000 if timeout_ms else self.timeout
+        try:
+            async with asyncio.timeout(limit) as deadline:
+                answer = await self._exchange(call, leaf, attempt)
+                if _is_stream(answer):
+                    await self._first_event(answer, patient=timeout_ms is not None)
+                elif answer.body is None and _is_whole(answer):
+                    deadline.reschedule(None)  # it bounds the wait for the answer's beginning
+                    await _read_answer(answer, call)
+                return answer
+        except TimeoutError:
+            told = f"timeout sent in the request: {timeout_ms}ms" if timeout_ms else f"gateway's limit of {limit:g} s"
+            raise UpstreamTimeout(f"Request exceeded the {told}") from None
+        except httpx.TransportError as error:
+            raise _fault(error) from error
+
+    async def _exchange(self, call: Call, leaf: Leaf, attempt: Attempt) -> Answer:
+        """Resolve, sign in, send; once more where a cached credential or a guess turned out stale."""
+        ask_usage = call.operation.path in ("/chat/completions", "/completions")
+        for last in (False, True):
+            endpoint = await self._endpoint(call, leaf)
+            _describe(attempt, call, endpoint)
+            answer = await self._request(call, leaf, endpoint, attempt, ask_usage=ask_usage)
+            if last or not await self._stale(endpoint, answer):
+                return answer
+            ask_usage = ask_usage and answer.outcome.status != 400
+        raise AssertionError("unreachable")
+
+    async def _request(
+        self, call: Call, leaf: Leaf, endpoint: Endpoint, attempt: Attempt, *, ask_usage: bool
+    ) -> Answer:
+        kind = provider(endpoint.provider)
+        address = kind.address(endpoint, call.operation, call.query)
+        token = endpoint.secret or ""
+        if endpoint.sign_in is not None:
+            token = (await self.tokens.token(endpoint.sign_in)).token
+        body = for_upstream(call.body, rules=leaf.params, model=address.model, ask_usage=ask_usage)
+        headers = upstream_headers(call, leaf, endpoint, kind.authorize(endpoint, token))
+        request = httpx.Request(call.operation.method, address.url, headers=headers, content=body.raw)
+        response = await self.transport.handle_async_request(request)
+        return await self._read(response, endpoint, attempt, asked_usage=body.asked_usage)
+
+    async def _read(
+        self, response: httpx.Response, endpoint: Endpoint, attempt: Attempt, *, asked_usage: bool
+    ) -> Answer:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        status = attempt.status = response.status_code
+        attempt.request_id = headers.get("apim-request-id") or headers.get("x-request-id")
+        attempt.region = headers.get("x-ms-region")
+        outcome = Outcome(status, retry_after=retry_after(headers, self.clock()) if status >= 400 else None)
+        answer = Answer(outcome, None, endpoint, response, headers, asked_usage=asked_usage)
+        if status >= 400:
+            raw = await read_whole(response, MAX_ERROR_BYTES)
+            answer.body = _decoded(raw, headers.get("content-encoding", ""))
+        elif 300 <= status < 400:
+            answer.drop()
+            raise UpstreamBroken(f"the upstream answered {status}, a redirect, which is not followed")
+        return answer
+
+    async def _first_event(self, answer: Answer, *, patient: bool) -> None:
+        """Wait for a stream's first bytes: until one is relayed, another target can still serve."""
+        assert answer.response is not None
+        stream = answer.response.stream
+        first = asyncio.ensure_future(anext(aiter(stream), b""))  # type: ignore[arg-type]
+        try:
+            done, _ = await asyncio.wait({first}, timeout=None if patient else FIRST_EVENT)
+        except asyncio.CancelledError:
+            first.cancel()
+            answer.drop()
+            raise
+        if done:
+            answer.head.append(first.result())
+            if not answer.head[0]:
+                raise UpstreamBroken("the upstream answered with an empty stream", code="upstream_empty")
+        else:
+            answer.pending = first
+
+    async def _endpoint(self, call: Call, leaf: Leaf) -> Endpoint:
+        """Who serves: the target's own words, else the request's."""
+        asked, images = call.asked, call.operation.path.startswith("/images/")
+        override = leaf.params.override.get("model")
+        if isinstance(override, str):
+            asked = replace(asked, model=override)
+        custom_host = asked.custom_host or leaf.custom_host
+        if leaf.brings_own:
+            asked = replace(asked, credentials=leaf.credentials, token=asked.token if asked.bearer else None)
+            slug = leaf.virtual_key
+        else:
+            slug = asked.virtual_key
+        if slug is not None:
+            call.caller.may_use(slug, asked.model)
+            key = await self.keys.read(slug)
+            self._check_expiry(key)
+            return from_virtual_key(key, asked, self.rules, images=images, custom_host=custom_host)
+        call.caller.may_use(None, asked.model)
+        return from_credentials(
+            leaf.provider if leaf.brings_own else asked.provider,
+            asked.credentials,
+            asked,
+            self.rules,
+            custom_host=custom_host,
+            token=asked.token,
+        )
+
+    def _check_expiry(self, key: VirtualKey) -> None:
+        if key.expires_at is not None and key.expires_at <= self.clock():
+            raise Forbidden(f"virtual key {key.slug!r} has expired", code="virtual_key_expired")
+
+    async def _stale(self, endpoint: Endpoint, answer: Answer) -> bool:
+        """Whether the refusal may come from something the gateway remembered or guessed."""
+        status = answer.outcome.status
+        if status == 400:
+            return answer.asked_usage and b"stream_options" in (answer.body or b"")
+        if status != 401:
+            return False
+        if endpoint.sign_in is not None:
+            self.tokens.forget(endpoint.sign_in)
+            return True
+        return endpoint.virtual_key is not None and await self.keys.changed(endpoint.virtual_key)
+
+
+def _kind(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def _is_stream(answer: Answer) -> bool:
+    return answer.body is None and _kind(answer) == "text/event-stream"
+
+
+def _is_whole(answer: Answer) -> bool:
+    """Whether the answer is read before it is relayed: texts are, so that a broken one is no answer."""
+    kind = _kind(answer)
+    return kind in ("", "application/json") or kind.startswith("text/") or kind.endswith("+json")
+
+
+async def _read_answer(answer: Answer, call: Call) -> None:
+    """Read a whole answer and hold it to what it says it is."""
+    assert answer.response is not None
+    body = await read_whole(answer.response, MAX_ANSWER_BYTES + 1)
+    if len(body) > MAX_ANSWER_BYTES:
+        raise UpstreamBroken("the upstream's answer is larger than 256 MiB", code="upstream_too_large")
+    body = _decoded(body, answer.headers.get("content-encoding", ""))
+    kind, named = _kind(answer), call.operation.name != "proxy"
+    if not body.strip():
+        if named and call.operation.method == "POST":
+            raise UpstreamBroken("the upstream answered with an empty body", code="upstream_empty")
+        # SDKs fail on an empty body; an empty object says as much.
+        answer.headers["content-type"], body, answer.outcome = "application/json", b"{}", Outcome(200)
+    elif kind in ("text/html", "application/xhtml+xml") and named:
+        raise UpstreamBroken("the upstream answered with a web page instead of JSON", code="upstream_html")
+    if kind in ("", "application/json"):
+        try:
+            answer.json = loads(body, "the upstream's answer")
+        except InvalidRequest as error:
+            raise UpstreamBroken(error.message, code="upstream_invalid_json") from None
+        answer.headers.setdefault("content-type", "application/json")
+    answer.body = body
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """Undo a compression that nobody asked for; bounded, as a small body may unpack to a huge one."""
+    if encoding.lower() not in ("gzip", "deflate", "x-gzip"):
+        return body
+    try:
+        plain = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES)
+    except zlib.error:
+        raise UpstreamBroken("the upstream's answer does not unpack", code="upstream_invalid_encoding") from None
+    return plain
+
+
+def _describe(attempt: Attempt, call: Call, endpoint: Endpoint) -> None:
+    attempt.provider = endpoint.provider
+    attempt.virtual_key = endpoint.virtual_key
+    attempt.deployment = endpoint.deployment
+    attempt.resource = endpoint.host.name
+    attempt.api_version = endpoint.api_version
+    attempt.auth_mode = endpoint.auth_mode
+
+
+async def read_whole(response: httpx.Response, most: int) -> bytes:
+    """The body, or as much of it as is allowed; the connection is given back or dropped."""
+    chunks, size = [], 0
+    try:
+        async for chunk in response.stream:  # type: ignore[union-attr]
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                break
+    finally:
+        await response.stream.aclose()  # type: ignore[union-attr]
+    return b"".join(chunks)[:most]
+
+
+def _fault(error: httpx.TransportError) -> UpstreamFault:
+    """The gateway's word for a broken connection. The text tells no address but the host's name."""
+    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
+        return UpstreamUnreachable("the upstream cannot be reached: connecting failed")
+    if isinstance(error, httpx.ReadTimeout):
+        return UpstreamBroken("the upstream went silent in its answer")
+    return UpstreamBroken("the upstream broke the connection before its answer was whole")
