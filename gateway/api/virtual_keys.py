@@ -1,0 +1,206 @@
+"""`/v1/virtual-keys`: stored credentials, in Portkey's shapes. A key is written, never read back."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.adapters.secret_cache import SecretCache
+from gateway.adapters.virtual_keys import VirtualKeys
+from gateway.api.routing import ApiRequest, Route, created, listing
+from gateway.core.casing import snake_keys
+from gateway.core.errors import Conflict, GatewayError, InvalidRequest
+from gateway.core.ports import SecretInfo
+from gateway.core.virtual_key import (
+    SECRET_PREFIX,
+    SLUG,
+    VirtualKey,
+    build,
+    check_slug,
+    dump,
+    masked,
+    secret_name,
+    slug_for,
+    unknown_slug,
+)
+from gateway.providers.endpoints import Asked, Gatekeeping, from_virtual_key
+
+# Key Vault keeps 25 KB in a secret.
+_MAX_SECRET = 24_000
+
+Probe = Callable[[VirtualKey], Awaitable[None]]
+
+
+class VirtualKeyApi:
+    """Handlers. `probe` makes one cheap call upstream and raises when the credential does not work."""
+
+    def __init__(
+        self,
+        secrets: SecretCache,
+        keys: VirtualKeys,
+        *,
+        rules: Gatekeeping,
+        clock: Callable[[], float],
+        random_hex: Callable[[], str],
+        probe: Probe,
+    ) -> None:
+        self._secrets, self._keys, self._rules = secrets, keys, rules
+        self._clock, self._random_hex, self._probe = clock, random_hex, probe
+
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route("POST", "/virtual-keys", "virtual_keys.create", self.create),
+            Route("GET", "/virtual-keys", "virtual_keys.list", self.list),
+            Route("GET", "/virtual-keys/{slug}", "virtual_keys.read", self.read),
+            Route("PUT", "/virtual-keys/{slug}", "virtual_keys.update", self.update),
+            Route("DELETE", "/virtual-keys/{slug}", "virtual_keys.delete", self.delete),
+        )
+
+    async def create(self, request: ApiRequest) -> dict[str, Any]:
+        data = request.object()
+        given = snake_keys(data)
+        if not given.get("name"):
+            raise InvalidRequest("name: missing", param="name")
+        slug = await self._new_slug(given)
+        key = replace(build(slug, data), created_at=int(self._clock()))
+        await self._store(key, validate=given.get("validate") in (True, "true"))
+        request.note["after"] = describe(key, int(self._clock()))
+        return created("virtual-key", {"id": slug, "slug": slug, "name": key.name})
+
+    async def list(self, request: ApiRequest) -> dict[str, Any]:
+        infos = await self._secrets.store.list(SECRET_PREFIX)
+        page, size = request.page()
+        shown = [await self._row(info) for info in infos[page * size : (page + 1) * size]]
+        return listing(shown, len(infos))
+
+    async def read(self, request: ApiRequest) -> dict[str, Any]:
+        row = describe(await self._read(request.params["slug"]), int(self._clock()))
+        # Portkey's documentation has it at the top, its OpenAPI in `data`.
+        return {**row, "success": True, "data": row}
+
+    async def update(self, request: ApiRequest) -> dict[str, Any]:
+        """Fields that are not named stay; a new endpoint or new deployments replace the old."""
+        before = await self._read(request.params["slug"])
+        given = snake_keys(request.object())
+        key = build(before.slug, _merged(before, given))
+        await self._store(key, validate=given.get("validate") in (True, "true"))
+        now = int(self._clock())
+        request.note.update(before=describe(before, now), after=describe(key, now))
+        return created("virtual-key", {"id": key.slug, "slug": key.slug, "name": key.name})
+
+    async def delete(self, request: ApiRequest) -> dict[str, Any]:
+        slug = check_slug(request.params["slug"])
+        name = secret_name(slug)
+        if not await self._secrets.store.delete(name):
+            raise unknown_slug(slug)
+        self._secrets.forget(name)
+        return {}
+
+    async def _new_slug(self, given: dict[str, Any]) -> str:
+        slug = given.get("slug")
+        if slug is None:
+            return slug_for(str(given["name"]), self._random_hex())
+        if not isinstance(slug, str) or not SLUG.fullmatch(slug):
+            raise InvalidRequest(f"slug: must be letters, digits and hyphens, got {str(slug)[:60]!r}", param="slug")
+        if await self._secrets.store.get(secret_name(slug)) is not None:
+            raise Conflict(f"virtual key {slug!r} exists already: choose another slug, or update it with PUT")
+        return slug
+
+    async def _read(self, slug: str) -> VirtualKey:
+        self._secrets.forget(secret_name(check_slug(slug)))
+        return await self._keys.read(slug)
+
+    async def _store(self, key: VirtualKey, *, validate: bool) -> None:
+        # The host guard and the deployment list are checked now, not at the first call.
+        from_virtual_key(key, Asked(model="any"), self._rules, images=False) if _checkable(key) else None
+        text = dump(key)
+        if len(text.encode()) > _MAX_SECRET:
+            raise InvalidRequest(f"the virtual key is larger than {_MAX_SECRET} bytes: use fewer deployments")
+        if validate:
+            await self._probe(key)
+        name = secret_name(key.slug)
+        await self._secrets.store.put(name, text)
+        self._secrets.forget(name)
+
+    async def _row(self, info: SecretInfo) -> dict[str, Any]:
+        slug = info.name.removeprefix(SECRET_PREFIX)
+        try:
+            return describe(await self._keys.read(slug), int(self._clock()))
+        except GatewayError as error:  # written by hand, and wrong: shown, so that it can be mended
+            return {"slug": slug, "name": slug, "status": "invalid", "note": error.message, "object": "virtual-key"}
+
+
+def _checkable(key: VirtualKey) -> bool:
+    """Whether any model finds a deployment: several without a default only know their own names."""
+    listed = [item for item in key.deployments if item.deployment != "*"]
+    return len(listed) < 2 or any(item.is_default for item in listed) or bool(key.custom_host)
+
+
+_ENDPOINT_FIELDS = ("resource_name", "azure_resource_name", "custom_host", "target_uri")
+_DEPLOYMENT_FIELDS = ("deployments", "deployment_config", "azure_deployment_config", "deployment_name", "target_uri")
+
+
+def _merged(before: VirtualKey, given: dict[str, Any]) -> dict[str, Any]:
+    """The stored values under the given ones."""
+    stored = snake_keys(_plain(before))
+    if any(given.get(name) for name in _ENDPOINT_FIELDS):
+        stored.pop("resource_name", None)
+        stored.pop("custom_host", None)
+    if any(given.get(name) for name in _DEPLOYMENT_FIELDS):
+        stored.pop("deployments", None)
+    if given.get("key"):
+        stored.pop("api_key", None)
+    if given.get("azure_auth_mode"):
+        stored.pop("auth_mode", None)
+    given.pop("slug", None)
+    return {**stored, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _plain(key: VirtualKey) -> dict[str, Any]:
+    import orjson
+
+    values: dict[str, Any] = orjson.loads(dump(key))
+    return values
+
+
+def describe(key: VirtualKey, now: int) -> dict[str, Any]:
+    """What may be shown of a virtual key: everything but its secrets."""
+    expired = key.expires_at is not None and key.expires_at <= now
+    return {
+        "id": key.slug,
+        "slug": key.slug,
+        "name": key.name,
+        "provider": key.provider,
+        "note": key.note,
+        "status": "expired" if expired else "active",
+        "key": masked(key.api_key),
+        "usage_limits": key.usage_limits,
+        "rate_limits": list(key.rate_limits),
+        "reset_usage": None,
+        "expires_at": key.expires_at,
+        "created_at": key.created_at,
+        "model_config": _model_config(key),
+        "object": "virtual-key",
+    }
+
+
+def _model_config(key: VirtualKey) -> dict[str, Any]:
+    return {
+        "resourceName": key.resource_name,
+        "customHost": key.custom_host,
+        "azureAuthMode": key.auth_mode,
+        "azureManagedClientId": key.managed_client_id,
+        "azureEntraTenantId": key.entra_tenant_id,
+        "azureEntraClientId": key.entra_client_id,
+        "deploymentConfig": [
+            {
+                "deploymentName": item.deployment,
+                "alias": item.alias,
+                "apiVersion": item.api_version,
+                "model": item.model,
+                "is_default": item.is_default,
+            }
+            for item in key.deployments
+        ],
+    }
+
+
