@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.jsontext import dumps
-from gateway.core.multipart import with_field
+from gateway.core.form_field import with_field
 from gateway.core.params import apply_params
 from gateway.core.targets import NO_RULES, ParamRules
 

@@ -1,65 +1,39 @@
-"""The one field of a multipart body that the gateway reads and may rewrite: `model`.
+"""Names what a multipart form holds, for the log: text fields whole, files by name and size."""
 
-Everything else keeps its bytes, boundary included. Source: RFC 2046 section 5.1, RFC 7578.
-"""
+from email.message import Message
+from typing import Any
 
-import re
-
-from gateway.core.errors import InvalidRequest
-
-_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_NAME = re.compile(rb'content-disposition:[^\r\n]*?[;\s]name="?([^";\r\n]*)"?', re.IGNORECASE)
-_MOST_PARTS = 1000
-_MOST_HEAD = 8192  # bytes of a part's headers
+_LONGEST_FIELD = 16 * 1024  # bytes of a text field that are kept
+_MOST_PARTS = 100
 
 
-def boundary_of(content_type: str) -> bytes:
-    """The boundary, or `InvalidRequest`: without it no part can be told from the next."""
-    match = _BOUNDARY.search(content_type)
-    if match is None:
-        raise InvalidRequest(
-            "Content-Type: multipart/form-data needs its boundary; let the HTTP client set the header",
-            code="invalid_multipart",
-            param="content-type",
-        )
-    return (match[1] or match[2]).encode("latin-1")
+def summary(body: bytes, content_type: str) -> dict[str, Any]:
+    """`{"multipart": [{"name", "value"} or {"name", "filename", "content_type", "bytes"}, ...]}`.
+
+    Source: RFC 7578. A body that does not follow it gives an empty list.
+    """
+    header = Message()
+    header["content-type"] = content_type
+    boundary = header.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary:
+        return {"multipart": []}
+    # The first delimiter may open the body without a line end before it.
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"))
+    return {"multipart": [part for piece in pieces[1 : _MOST_PARTS + 1] if (part := _part(piece))]}
 
 
-def find_field(body: bytes, content_type: str, name: str) -> tuple[int, int] | None:
-    """Where the value of the first field of that name starts and ends, or None."""
-    delimiter = b"--" + boundary_of(content_type)
-    start = body.find(delimiter)
-    for _ in range(_MOST_PARTS):
-        if start < 0:
-            return None
-        head = start + len(delimiter)
-        if body[head : head + 2] == b"--":
-            return None
-        head_end = body.find(b"\r\n\r\n", head, head + _MOST_HEAD)
-        if head_end < 0:
-            raise InvalidRequest("the multipart body breaks off inside a part", code="invalid_multipart")
-        end = body.find(b"\r\n" + delimiter, head_end + 2)
-        match = _NAME.search(body, head, head_end + 2)
-        if match and match[1] == name.encode() and end >= 0:
-            return min(head_end + 4, end), end
-        start = end + 2 if end >= 0 else -1
-    raise InvalidRequest(f"the multipart body has more than {_MOST_PARTS} parts", code="invalid_multipart")
-
-
-def read_field(body: bytes, content_type: str, name: str) -> str | None:
-    """The field's text, or None when there is no such field."""
-    span = find_field(body, content_type, name)
-    return body[span[0] : span[1]].decode("utf-8", "replace")[:1000] if span else None
-
-
-def with_field(body: bytes, content_type: str, name: str, value: str) -> bytes:
-    """The body with the field set; the same object when it is so already."""
-    span = find_field(body, content_type, name)
-    data = value.encode()
-    if span is None:
-        delimiter = b"--" + boundary_of(content_type)
-        head = f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode()
-        return delimiter + head + data + b"\r\n" + body
-    if body[span[0] : span[1]] == data:
-        return body
-    return body[: span[0]] + data + body[span[1] :]
+def _part(piece: bytes) -> dict[str, Any] | None:
+    if piece.startswith(b"--"):
+        return None
+    head, _, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+    header = Message()
+    for line in head.split(b"\r\n"):
+        key, _, value = line.decode("utf-8", "replace").partition(":")
+        if key and key not in header:
+            header[key] = value.strip()
+    name = header.get_param("name", header="content-disposition")
+    filename = header.get_filename()
+    if filename is None:
+        return {"name": str(name), "value": content[:_LONGEST_FIELD].decode(errors="replace")}
+    media_type = header.get_content_type()
+    return {"name": str(name), "filename": filename, "content_type": media_type, "bytes": len(content)}

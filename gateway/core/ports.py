@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gateway.core.log_query import LogQuery
+from gateway.core.record import Record
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -130,3 +133,98 @@ class RecordPage:
     rows: Sequence[Mapping[str, Any]]
     next_cursor: str | None
     total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An image or a sound that a record keeps beside its bodies."""
+
+    name: str  # "response-0.png"
+    media_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One record as it is stored: `doc` is flat JSON (see `log_entry.py`), `bodies` gzipped JSON."""
+
+    doc: Mapping[str, Any]
+    bodies: bytes | None = field(default=None, repr=False)
+    files: Sequence[StoredFile] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteTotals:
+    """What one writer counted of one minute; each write replaces the one before it.
+
+    `part` tells writers apart, so that none waits for another; readers add the parts up.
+    """
+
+    minute: int  # unix minutes
+    part: str
+    data: bytes  # JSON, see `totals.py`
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A judgement of a trace, `value` from -10 to 10."""
+
+    id: str
+    trace_id: str
+    created_at: float  # unix seconds
+    value: int
+    weight: float = 1.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RecordStore(Protocol):
+    """The log: records, their bodies and files, totals by the minute, feedback.
+
+    Every method raises `StoreUnavailable` when the store does not answer.
+    """
+
+    def append(self, entries: Sequence[LogEntry], minutes: Sequence[MinuteTotals] = ()) -> None:
+        """Write all or none; blocks, for the recorder's thread. Doing it twice does no harm."""
+        ...
+
+    async def page(self, query: LogQuery) -> RecordPage:
+        """The next rows, newest first, after `query.cursor`.
+
+        No row shows twice and none is passed over, whatever arrives meanwhile. A page may hold fewer
+        rows than asked for, even none, and still have a cursor: the search goes on there.
+        """
+        ...
+
+    async def get(self, id: str) -> LogEntry | None:
+        """A record with its bodies; its files are named in `doc["files"]`."""
+        ...
+
+    async def file(self, id: str, name: str) -> StoredFile | None: ...
+
+    async def minutes(self, since: float, until: float) -> list[MinuteTotals]:
+        """All parts of the minutes that lie between the two times (unix seconds), oldest first."""
+        ...
+
+    async def put_feedback(self, items: Sequence[Feedback]) -> None: ...
+
+    async def get_feedback(self, id: str) -> Feedback | None: ...
+
+    async def feedback(
+        self, *, trace_id: str | None = None, since: float | None = None, until: float | None = None
+    ) -> list[Feedback]:
+        """Of a trace, or given in a range of time, oldest first."""
+        ...
+
+    async def purge(self, before: float) -> int:
+        """Delete what is older than `before` (unix seconds); the number of records deleted."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Recorder(Protocol):
+    """Where the pipeline leaves its records."""
+
+    def put(self, record: Record) -> None:
+        """Never blocks and never raises."""
+        ...

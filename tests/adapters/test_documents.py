@@ -1,0 +1,98 @@
+"""The contract of `DocumentStore`, held by every implementation."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.documents_sqlite import SqliteDocuments
+from gateway.core.errors import BodyTooLarge, Conflict, InvalidRequest
+from gateway.core.ports import DocumentStore
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[DocumentStore]:
+    documents = SqliteDocuments(tmp_path, clock)
+    yield documents
+    await documents.aclose()
+
+
+async def test_a_new_document_has_version_one_and_is_found(store: DocumentStore) -> None:
+    made = await store.put("config", "pc-1", {"a": {"b": [1, "é", None]}})
+    assert (made.version, made.created_at, made.updated_at) == (1, 1_700_000_000, 1_700_000_000)
+    assert await store.get("config", "pc-1") == made
+    assert await store.get("config", "pc-2") is None
+    assert await store.get("other", "pc-1") is None
+
+
+async def test_each_write_raises_the_version_and_keeps_the_birthday(
+    store: DocumentStore, clock: Clock
+) -> None:
+    await store.put("config", "x", {"n": 1})
+    clock.now += 60
+    again = await store.put("config", "x", {"n": 2})
+    assert (again.version, again.created_at, again.updated_at) == (2, 1_700_000_000, 1_700_000_060)
+    assert (await store.get("config", "x")) == again
+
+
+async def test_expect_guards_against_lost_updates(store: DocumentStore) -> None:
+    await store.put("config", "x", {}, expect=0)
+    with pytest.raises(Conflict):
+        await store.put("config", "x", {}, expect=0)
+    await store.put("config", "x", {"n": 2}, expect=1)
+    with pytest.raises(Conflict):
+        await store.put("config", "x", {"n": 3}, expect=1)
+    with pytest.raises(Conflict):
+        await store.put("config", "new", {}, expect=4)
+    document = await store.get("config", "x")
+    assert document is not None
+    assert document.value == {"n": 2}
+
+
+async def test_delete_tells_whether_there_was_something(store: DocumentStore) -> None:
+    await store.put("config", "x", {})
+    assert await store.delete("config", "x")
+    assert not await store.delete("config", "x")
+    assert await store.get("config", "x") is None
+    assert (await store.put("config", "x", {}, expect=0)).version == 1
+
+
+async def test_list_is_ordered_by_id_and_cut_by_prefix(store: DocumentStore) -> None:
+    for id in ["b~1", "a@2", "b:0", "a~", "B", "b"]:
+        await store.put("prompt", id, {"id": id})
+    await store.put("prompts", "zzz", {})
+    assert [d.id for d in await store.list("prompt")] == ["B", "a@2", "a~", "b", "b:0", "b~1"]
+    assert [d.id for d in await store.list("prompt", prefix="b")] == ["b", "b:0", "b~1"]
+    assert await store.list("nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "id"),
+    [("", "a"), ("Config", "a"), ("config", ""), ("config", "a/b"), ("config", "é"), ("config", "a" * 201)],
+)
+async def test_names_outside_the_alphabet_are_refused(store: DocumentStore, kind: str, id: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await store.put(kind, id, {})
+
+
+async def test_a_value_may_have_one_mebibyte(store: DocumentStore) -> None:
+    big = {"x": "a" * (1024 * 1024 - 8)}
+    await store.put("config", "x", big)
+    found = await store.get("config", "x")
+    assert found is not None
+    assert found.value == big
+    with pytest.raises(BodyTooLarge):
+        await store.put("config", "x", {"x": "a" * 1024 * 1024})
