@@ -77,8 +77,9 @@ class BackgroundRecorder:
         self._store, self._encode, self._part, self._limits = store, encode, part, limits
         self._observe = observe
         self._queue: deque[tuple[Record, int]] = deque()
-        self._bytes_in = 0  # written by putters
-        self._bytes_out = 0  # written by the thread
+        # What waits is what came in less what is done; one side of each is only ever counted up by one thread.
+        self._records_in = self._records_out = 0
+        self._bytes_in = self._bytes_out = 0
         self._pending = _Pending()
         self._minutes: dict[int, tuple[str, Minute]] = {}
         self._changed: set[int] = set()
@@ -93,8 +94,7 @@ class BackgroundRecorder:
     def put(self, record: Record) -> None:
         """Never blocks and never raises."""
         self.counters.put += 1
-        waiting = len(self._queue) + len(self._pending.entries)
-        if waiting >= self._limits.records:
+        if self._records_in - self._records_out >= self._limits.records:
             self.counters.dropped_records += 1
             return
         size = len(record.request_body or b"") + (record.response_bytes if record.response_body else 0)
@@ -102,6 +102,7 @@ class BackgroundRecorder:
             _drop_bodies(record)
             self.counters.dropped_bodies += 1
             size = 0
+        self._records_in += 1
         self._bytes_in += size
         self._queue.append((record, size))
         if self._asleep.is_set():
@@ -222,6 +223,7 @@ class BackgroundRecorder:
         pending = self._pending
         changed = self._changed if self._totals_due() or self._stopping.is_set() else set[int]()
         minutes = [self._totals(minute) for minute in sorted(changed)]
+        taken = len(pending.entries)
         try:
             self._store.append(pending.entries, minutes)
         except StoreUnavailable as error:
@@ -232,6 +234,7 @@ class BackgroundRecorder:
             log.exception("records.refused")
             pending.entries = self._append_singly(pending.entries)
         self.counters.written += len(pending.entries)
+        self._records_out += taken
         self._bytes_out += pending.body_bytes
         self._pending = _Pending()
         if changed:

@@ -1,0 +1,208 @@
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.adapters.recorder import BackgroundRecorder, Limits
+from gateway.adapters.records_sqlite import SqliteRecords
+from gateway.core.errors import StoreUnavailable
+from gateway.core.log_entry import Encoder, unpack
+from gateway.core.log_query import LogQuery
+from gateway.core.ports import LogEntry, MinuteTotals
+from gateway.core.record import Attempt, Record, Usage
+
+QUICK = Limits(flush_seconds=0.01, retry_seconds=0.01, totals_seconds=0.01)
+SLOW = Limits(flush_seconds=3600, totals_seconds=3600)  # nothing is written before the stop
+
+
+class Gate:
+    """A real store behind a switch: down, up, or counting."""
+
+    def __init__(self, store: SqliteRecords) -> None:
+        self.store = store
+        self.down = threading.Event()
+        self.failed = threading.Event()
+        self.wrote = threading.Event()
+        self.refuse: Callable[[LogEntry], bool] = lambda entry: False
+
+    def append(self, entries: Sequence[LogEntry], minutes: Sequence[MinuteTotals] = ()) -> None:
+        if self.down.is_set():
+            self.failed.set()
+            raise StoreUnavailable("down")
+        if any(map(self.refuse, entries)):
+            raise ValueError("no store takes this")
+        self.store.append(entries, minutes)
+        self.wrote.set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+
+@pytest.fixture
+async def gate(tmp_path: Path) -> AsyncIterator[Gate]:
+    store = SqliteRecords(tmp_path)
+    yield Gate(store)
+    await store.aclose()
+
+
+@pytest.fixture
+def make(gate: Gate) -> Iterator[Callable[[Limits], BackgroundRecorder]]:
+    made: list[BackgroundRecorder] = []
+
+    def start(limits: Limits) -> BackgroundRecorder:
+        made.append(BackgroundRecorder(gate, Encoder(price=lambda record, body: 0.5), "test", limits))
+        return made[-1]
+
+    yield start
+    gate.down.clear()
+    for recorder in made:
+        assert recorder.close(10)
+
+
+def record(number: int, body: bytes = b'{"model":"gpt-4o"}') -> Record:
+    return Record(
+        f"id{number}",
+        "t",
+        1_700_000_000.0 + number,
+        "POST",
+        "/v1/chat/completions",
+        status=200,
+        usage=Usage(1, 2, 3),
+        attempts=[Attempt("config", status=200)],
+        request_headers=[(b"Authorization", b"Bearer secret-secret"), (b"content-type", b"application/json")],
+        request_body=body,
+        response_headers=[(b"content-type", b"application/json")],
+        response_body=[b'{"id":"x",', b'"model":"gpt-4o-2024-08-06","note":"secret-secret"}'],
+        response_bytes=60,
+    )
+
+
+async def ids(gate: Gate) -> list[str]:
+    return [row["id"] for row in (await gate.store.page(LogQuery(page_size=1000))).rows]
+
+
+async def test_a_stop_writes_everything_that_was_put(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(SLOW)
+    for number in range(700):
+        recorder.put(record(number))
+    assert await recorder.aclose(30)
+    assert await ids(gate) == [f"id{n}" for n in reversed(range(700))]
+    minutes = await gate.store.minutes(0, 2e9)
+    cells = [cell for minute in minutes for cell in orjson.loads(minute.data)["cells"]]
+    assert sum(counts[0] for _, counts, _ in cells) == 700
+    assert recorder.counters.put == recorder.counters.written == 700
+
+
+async def test_records_are_written_without_a_stop(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(QUICK)
+    recorder.put(record(1))
+    assert gate.wrote.wait(10)
+    gate.wrote.clear()
+    recorder.put(record(2))
+    assert gate.wrote.wait(10)
+
+
+async def test_bodies_are_kept_with_their_secrets_masked(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(QUICK)
+    recorder.put(record(1))
+    assert recorder.close(10)
+    entry = await gate.store.get("id1")
+    assert entry is not None
+    bodies = unpack(entry.bodies)
+    assert bodies["request"]["headers"]["authorization"] == "***"
+    assert bodies["request"]["body"] == {"model": "gpt-4o"}
+    assert bodies["response"]["body"] == {"id": "x", "model": "gpt-4o-2024-08-06", "note": "***"}
+    assert entry.doc["model"] == "gpt-4o-2024-08-06"
+
+
+async def test_records_wait_while_the_store_is_down(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(QUICK)
+    gate.down.set()
+    for number in range(50):
+        recorder.put(record(number))
+    assert gate.failed.wait(10)
+    assert recorder.counters.written == 0
+    gate.down.clear()
+    assert recorder.close(10)
+    assert len(await ids(gate)) == 50
+    assert recorder.counters.failed_writes > 0
+
+
+async def test_a_full_queue_drops_bodies_first_and_then_records(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(Limits(records=20, body_bytes=1000, flush_seconds=0.01, retry_seconds=0.01))
+    gate.down.set()
+    for number in range(30):
+        recorder.put(record(number, body=b'"' + b"x" * 198 + b'"'))
+    counters = recorder.counters
+    assert counters.dropped_records == 10
+    assert counters.dropped_bodies == 20 - 1000 // 260
+    gate.down.clear()
+    assert recorder.close(10)
+    assert len(await ids(gate)) == 20
+    last = await gate.store.get("id19")
+    assert last is not None
+    assert (last.doc["bodies"], last.bodies) == ("dropped", None)
+
+
+async def test_after_the_store_is_back_there_is_room_again(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(Limits(records=5, body_bytes=500, flush_seconds=0.01, retry_seconds=0.01))
+    gate.down.set()
+    for number in range(10):
+        recorder.put(record(number))
+    gate.down.clear()
+    assert gate.wrote.wait(10)
+    dropped = recorder.counters.dropped_bodies
+    while recorder.counters.written < 5:
+        threading.Event().wait(0.01)
+    recorder.put(record(11))
+    assert recorder.close(10)
+    assert "id11" in await ids(gate)
+    assert recorder.counters.dropped_bodies == dropped
+
+
+async def test_a_stop_gives_up_on_a_store_that_stays_down(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(QUICK)
+    gate.down.set()
+    recorder.put(record(1))
+    assert not recorder.close(0.05)
+
+
+async def test_a_record_that_no_store_takes_does_not_stop_the_others(
+    gate: Gate, make: Callable[..., BackgroundRecorder]
+) -> None:
+    recorder = make(SLOW)
+    gate.refuse = lambda entry: entry.doc["id"] == "id3"
+    for number in range(6):
+        recorder.put(record(number))
+    assert recorder.close(10)
+    assert sorted(await ids(gate)) == ["id0", "id1", "id2", "id4", "id5"]
+    assert recorder.counters.dropped_records == 1
+
+
+async def test_a_record_whose_bodies_cannot_be_read_is_written_bare(gate: Gate) -> None:
+    def price(record: Record, body: object) -> float:
+        raise RuntimeError("cannot")
+
+    recorder = BackgroundRecorder(gate, Encoder(price=price), "test", QUICK)
+    recorder.put(record(1))
+    assert recorder.close(10)
+    entry = await gate.store.get("id1")
+    assert entry is not None
+    assert entry.doc["bodies"] == "dropped"
+    assert recorder.counters.unreadable == 1
