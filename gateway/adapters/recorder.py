@@ -77,7 +77,7 @@ class BackgroundRecorder:
         self._store, self._encode, self._part, self._limits = store, encode, part, limits
         self._observe = observe
         self._queue: deque[tuple[Record, int]] = deque()
-        # What waits is what came in less what is done; one side of each is only ever counted up by one thread.
+        # What waits is what came in less what is done; only one thread counts each up.
         self._records_in = self._records_out = 0
         self._bytes_in = self._bytes_out = 0
         self._pending = _Pending()
