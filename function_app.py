@@ -1,0 +1,53 @@
+"""Azure's front door: a few HTTP functions with explicit prefixes. No logic.
+
+Routes: a root catch-all would shadow the paths that the HTTP extension keeps for itself, and requests
+for those would never end; so each prefix is named. Verbs are listed, as an unlisted one never ends.
+"""
+
+import os
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, Response
+
+from gateway.front_door import FrontDoor
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+door = FrontDoor(os.environ)
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+# With `v1` for Portkey's and OpenAI's API, and `openai` for Azure OpenAI's own paths. The others stand
+# for base URLs that were set without `/v1`.
+PREFIXES = (
+    "v1",
+    "openai",
+    "console",
+    "audio",
+    "batches",
+    "chat",
+    "completions",
+    "embeddings",
+    "files",
+    "fine_tuning",
+    "images",
+    "models",
+    "prompts",
+    "responses",
+)
+
+
+async def health(req: Request) -> Response:
+    """Up or not up."""
+    return await door.handle(req)
+
+
+def _serve(prefix: str) -> None:
+    async def handler(req: Request) -> Response:
+        return await door.handle(req)
+
+    app.function_name(f"http_{prefix}")(app.route(f"{prefix}/{{*path}}", methods=METHODS)(handler))
+
+
+app.function_name("health")(app.route("health", methods=METHODS)(health))
+for _prefix in PREFIXES:
+    _serve(_prefix)

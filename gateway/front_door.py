@@ -1,0 +1,78 @@
+"""What both front doors share: settings read once, the gateway composed at the first request."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.relay import json_response
+from gateway.settings import Settings, SettingsError
+from gateway.wiring import Services, compose, quiet_logs
+
+log = logging.getLogger("gateway")
+
+
+class FrontDoor:
+    """Composes lazily: an error at import would hide every function of the app from its host."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        quiet_logs()
+        self._services: Services | None = None
+        self._problems: list[str] = []
+        try:
+            self.settings = Settings.from_environ(environ)
+        except SettingsError as error:
+            self._problems = error.problems
+            log.error("settings.bad", extra={"problems": error.problems})
+
+    async def handle(self, request: Request) -> Response:
+        """The response to any request; `/health` is open to all."""
+        path = request.scope["path"]
+        if path.rstrip("/") == "/health":
+            return self._health()
+        if self._problems:
+            return self._health()
+        return await self.services().gateway.handle(request)
+
+    def services(self) -> Services:
+        """The composed gateway; made on the running loop at the first call."""
+        if self._services is None:
+            asyncio.get_running_loop()
+            self._services = compose(self.settings)
+        return self._services
+
+    def _health(self) -> Response:
+        if self._problems:
+            # Names of settings, never values: without them an operator has nothing to go by.
+            body = {"status": "down", "message": "settings are missing or bad", "settings": self._problems}
+            return json_response(503, body, [])
+        return json_response(200, {"status": "up"}, [])
+
+    async def aclose(self) -> None:
+        if self._services is not None:
+            await self._services.aclose()
+            self._services = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI, for uvicorn."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            response = await self.handle(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not served"})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return

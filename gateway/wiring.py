@@ -1,0 +1,143 @@
+"""The one file that chooses: Azure or local, and which parts the gateway is made of."""
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.adapters.entra_tokens import EntraTokens, credential_for
+from gateway.adapters.recorder import BackgroundRecorder
+from gateway.adapters.secret_cache import SecretCache
+from gateway.adapters.upstream import UpstreamTransport
+from gateway.adapters.virtual_keys import VirtualKeys
+from gateway.api.models import ModelApi
+from gateway.api.probe import probe
+from gateway.api.routing import Route, Router
+from gateway.api.virtual_keys import VirtualKeyApi
+from gateway.app import Gateway, no_audit
+from gateway.auth import ADMIN_SECRET, KEY_PREFIX, Authenticator
+from gateway.configs import InlineConfigs
+from gateway.core.cost import pricer
+from gateway.core.health import HealthBoard
+from gateway.core.log_entry import Encoder
+from gateway.core.ports import DocumentStore, RecordStore, SecretStore, SignIn
+from gateway.core.sticky import Pins
+from gateway.pipeline import Pipeline
+from gateway.providers.endpoints import Gatekeeping
+from gateway.relay import Relay
+from gateway.settings import Settings
+
+log = logging.getLogger("gateway")
+
+
+@dataclass(slots=True)
+class Services:
+    """The gateway and what must be closed after it."""
+
+    gateway: Gateway
+    secrets: SecretCache
+    recorder: BackgroundRecorder
+    records: RecordStore
+    documents: DocumentStore
+    transport: UpstreamTransport
+    tokens: EntraTokens
+
+    async def aclose(self) -> None:
+        """Stop in order: what was answered is recorded before the stores close."""
+        await self.recorder.aclose()
+        for part in (self.records, self.documents, self.secrets, self.tokens, self.transport):
+            await part.aclose()
+
+
+def compose(settings: Settings) -> Services:
+    """Build everything. Must run on the event loop that will serve; opens no connection yet."""
+    folder = Path(settings.data_dir)
+    store = secret_store(settings, folder)
+    cache = SecretCache(store, clock=time.monotonic)
+    keys = VirtualKeys(cache)
+    rules = Gatekeeping(settings.trusted_hosts, settings.azure_client_id)
+    transport = UpstreamTransport(settings.trusted_hosts)
+    tokens = EntraTokens(clock=time.time)
+    records, documents = stores(settings, folder)
+    encoder = Encoder(price=pricer(lambda *_: None), keep_bodies=settings.log_bodies == "all")
+    recorder = BackgroundRecorder(records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    health = HealthBoard(time.time)
+    pipeline = Pipeline(
+        transport=transport,
+        keys=keys,
+        tokens=tokens,
+        health=health,
+        pins=Pins(time.time, health.publish),
+        rules=rules,
+        timeout=settings.upstream_timeout_s,
+        clock=time.time,
+        timer=time.perf_counter,
+        random=random.random,
+        sleep=asyncio.sleep,
+    )
+    virtual_keys = VirtualKeyApi(
+        cache,
+        keys,
+        rules=rules,
+        clock=time.time,
+        random_hex=lambda: secrets.token_hex(3),
+        probe=lambda key: probe(pipeline, key),
+    )
+    routes: list[Route] = [*virtual_keys.routes(), *ModelApi(cache, keys).routes()]
+    gateway = Gateway(
+        authenticator=Authenticator(cache, admin_key=settings.admin_key),
+        router=Router(routes),
+        pipeline=pipeline,
+        relay=Relay(recorder, time.perf_counter),
+        configs=InlineConfigs(),
+        max_body=settings.max_body_bytes,
+        keep_bodies=settings.log_bodies == "all",
+        clock=time.time,
+        timer=time.perf_counter,
+        audit=no_audit,
+    )
+    return Services(gateway, cache, recorder, records, documents, transport, tokens)
+
+
+def secret_store(settings: Settings, folder: Path) -> SecretStore:
+    """Key Vault where it is named, else the sealed file."""
+    if settings.key_vault_url is None:
+        from gateway.adapters.secrets_sealed import SealedFileSecrets
+
+        return SealedFileSecrets(folder, clock=time.time)
+    from gateway.adapters.secrets_key_vault import key_vault
+
+    return key_vault(settings.key_vault_url, credential_for(SignIn("managed", "", client_id=settings.azure_client_id)))
+
+
+def stores(settings: Settings, folder: Path) -> tuple[RecordStore, DocumentStore]:
+    """Azure Storage where it is named, else SQLite."""
+    from gateway.adapters.documents_sqlite import SqliteDocuments
+    from gateway.adapters.records_sqlite import SqliteRecords
+
+    return SqliteRecords(folder), SqliteDocuments(folder, time.time)
+
+
+async def ensure_admin_key(services: Services, settings: Settings) -> tuple[str, bool]:
+    """(key, made just now) of a local gateway: the setting's, the stored one, or a new one."""
+    if settings.admin_key:
+        return settings.admin_key, False
+    stored = await services.secrets.get(ADMIN_SECRET)
+    if stored is not None and stored.value:
+        return stored.value, False
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    await services.secrets.store.put(ADMIN_SECRET, key)
+    services.secrets.forget(ADMIN_SECRET)
+    return key, True
+
+
+def quiet_logs(names: Sequence[str] = ("uvicorn.access", "httpx", "azure", "azure_functions_worker")) -> None:
+    """Loggers that would print URLs (function keys stand in them), or a line for each request."""
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
