@@ -85,12 +85,12 @@ class Emulator:
     def _decide(self, received: Received) -> Plan:
         try:
             key, ordinary = self.respond(received)
-            step = self._next_step(key)
-            if step is None:
-                return Plan(ordinary(), self._delay_s, self._delay_s)
-            return step.plan(ordinary)
         except Refused as refused:
             return Plan(refused.answer)
+        step = self._next_step(key)
+        if step is None:
+            return Plan(_or_refusal(ordinary), self._delay_s, self._delay_s)
+        return step.plan(lambda: _or_refusal(ordinary))
 
     def _next_step(self, key: str | None) -> Step | None:
         if key is None:
@@ -126,6 +126,13 @@ class Emulator:
         except (ValueError, KeyError, TypeError, IndexError) as error:
             return json_answer({"error": {"message": f"{type(error).__name__}: {error}"}}, 400)
         return json_answer({"ok": True, "steps": len(steps)})
+
+
+def _or_refusal(ordinary: Ordinary) -> Answer:
+    try:
+        return ordinary()
+    except Refused as refused:
+        return refused.answer
 
 
 async def _read(request: Request) -> Received:

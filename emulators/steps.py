@@ -46,7 +46,7 @@ class Plan:
     end: End = End.DONE
 
 
-Ordinary = Callable[[], Answer]  # gives the ordinary answer, with all its effects; may raise Refused
+Ordinary = Callable[[], Answer]  # gives the ordinary answer, with all its effects
 
 
 class Refused(Exception):
