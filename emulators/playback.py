@@ -42,14 +42,16 @@ async def _perform(plan: Plan, send: Send, transport: asyncio.Transport) -> None
 
 async def _send(plan: Plan, send: Send) -> None:
     await _send_head(plan, send)
+    if not plan.answer.streamed:
+        return await send({"type": "http.response.body", "body": b"".join(plan.answer.chunks)})
     await _send_chunks(plan, send)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_head(plan: Plan, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in plan.answer.headers]
     if not plan.answer.streamed and plan.answer.status not in (204, 304):
-        headers.append((b"content-length", str(sum(map(len, plan.answer.chunks))).encode()))
+        headers.append((b"content-length", b"%d" % sum(map(len, plan.answer.chunks))))
     await send({"type": "http.response.start", "status": plan.answer.status, "headers": headers})
 
 
