@@ -43,7 +43,7 @@ class Resources:
         raise errors.resource_not_found()
 
     def models(self, call: Call, deployments: Mapping[str, str] | None) -> Answer:
-        """Azure lists models by dated paths; under v1 and at OpenAI the names are what calls take."""
+        """Azure lists models, not deployments; OpenAI the names that calls take."""
         names = sorted(
             set(deployments.values()) if deployments and call.azure else deployments or _DEFAULT_MODELS
         )
@@ -152,7 +152,11 @@ class Resources:
             case "GET", []:
                 return json_answer(_listed(self._jobs.values()))
             case "GET", [name]:
-                return json_answer(_advance(_find(self._jobs, name), "pending", "succeeded"))
+                job = _find(self._jobs, name)
+                shown = _advance(job, "pending", "succeeded")
+                if job["status"] == "succeeded":
+                    job |= {"fine_tuned_model": f"{job['model']}.ft-emulator", "finished_at": CREATED}
+                return json_answer(shown)
             case "GET", [name, "events"]:
                 return json_answer(_listed([_job_event(_find(self._jobs, name))]))
             case "GET", [name, "checkpoints"]:

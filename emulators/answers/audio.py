@@ -1,5 +1,6 @@
 """Speech, transcriptions and translations."""
 
+import struct
 from hashlib import sha256
 from typing import Any
 
@@ -13,22 +14,17 @@ MEDIA_TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
-_STARTS = {
-    "mp3": b"ID3\x04",
-    "opus": b"OggS",
-    "aac": b"\xff\xf1",
-    "flac": b"fLaC",
-    "wav": b"RIFF",
-    "pcm": b"",
-}
+_STARTS = {"mp3": b"ID3\x04", "opus": b"OggS", "aac": b"\xff\xf1", "flac": b"fLaC", "pcm": b""}
 _PIECE = 4096  # bytes of one chunk
+_RATE = 24_000  # samples a second, of 16 bits, one channel: what the service sends as wav and pcm
 
 
 def speech_chunks(text: str, kind: str) -> list[bytes]:
     """Binary chunks that depend on the text, about a chunk for three words; the start is the format's."""
     count = max(2, len(pieces(text)) // 3)
     noise = [sha256(f"{text} {index}".encode()).digest() * (_PIECE // 32) for index in range(count)]
-    return [_STARTS[kind] + noise[0], *noise[1:]]
+    start = _wav_header(_PIECE * count) if kind == "wav" else _STARTS[kind]
+    return [start + noise[0], *noise[1:]]
 
 
 def speech_events(text: str, chunks: list[bytes], encode: Any) -> list[bytes]:
@@ -40,6 +36,11 @@ def speech_events(text: str, chunks: list[bytes], encode: Any) -> list[bytes]:
     ]
     events.append({"type": "speech.audio.done", "usage": usage})
     return [named_event(event) for event in events]
+
+
+def _wav_header(size: int) -> bytes:
+    form = struct.pack("<IHHIIHH", 16, 1, 1, _RATE, _RATE * 2, 2, 16)
+    return b"RIFF" + struct.pack("<I", 36 + size) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
 
 
 def transcript(filename: str, content: bytes, *, translated: bool) -> str:
