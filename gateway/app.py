@@ -263,7 +263,11 @@ class Gateway:
     ) -> None:
         record.operation = operation.name
         record.caller_id, record.caller_name = who.caller.id, who.caller.name
-        record.metadata = {**headers.metadata, **flat_metadata(who.caller.metadata)} if who.caller.metadata else headers.metadata
+        record.metadata = (
+            {**headers.metadata, **flat_metadata(who.caller.metadata)}
+            if who.caller.metadata
+            else headers.metadata
+        )
         record.source = safe_text(headers.portkey("package-version") or headers.get("user-agent"))
         record.runtime = safe_text(headers.portkey("runtime") or headers.get("x-stainless-runtime"))
         record.runtime_version = safe_text(

@@ -56,7 +56,9 @@ class Authenticator:
                 "no gateway key: send it as x-portkey-api-key, or as Authorization: Bearer KEY, or as api-key",
                 code="missing_api_key",
             )
-        raise Unauthenticated("Invalid API Key: it is not a key of this gateway, or was revoked or has expired")
+        raise Unauthenticated(
+            "Invalid API Key: it is not a key of this gateway, or was revoked or has expired"
+        )
 
     async def _identified(
         self, caller: Caller, credential: str, headers: RequestHeaders, api_key: str

@@ -126,10 +126,8 @@ _HEADERS = {
 
 
 def _credentials(headers: RequestHeaders) -> InlineCredentials:
-    said = {
-        name: value
-        for name, header in _HEADERS.items()
-        if (value := headers.portkey(header)) is not None
+    said: dict[str, Any] = {
+        name: value for name, header in _HEADERS.items() if (value := headers.portkey(header)) is not None
     }
     # The misspelling stands in Portkey's own documentation, and so in what people copied from it.
     if "deployment_id" not in said and (misspelt := headers.portkey("azure-deploymend-id")):

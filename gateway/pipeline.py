@@ -26,8 +26,8 @@ from gateway.core.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.core.jsontext import loads
 from gateway.core.health import HealthBoard, target_key
+from gateway.core.jsontext import loads
 from gateway.core.ports import TokenSource
 from gateway.core.record import Attempt
 from gateway.core.retry import Outcome, Tries, attempt_count, next_delay, retry_after
@@ -149,7 +149,11 @@ class Pipeline:
                     await _read_answer(answer, call)
                 return answer
         except TimeoutError:
-            told = f"timeout sent in the request: {timeout_ms}ms" if timeout_ms else f"gateway's limit of {limit:g} s"
+            told = (
+                f"timeout sent in the request: {timeout_ms}ms"
+                if timeout_ms
+                else f"gateway's limit of {limit:g} s"
+            )
             raise UpstreamTimeout(f"Request exceeded the {told}") from None
         except httpx.TransportError as error:
             raise _fault(error) from error
@@ -304,7 +308,9 @@ def _decoded(body: bytes, encoding: str) -> bytes:
     try:
         plain = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES)
     except zlib.error:
-        raise UpstreamBroken("the upstream's answer does not unpack", code="upstream_invalid_encoding") from None
+        raise UpstreamBroken(
+            "the upstream's answer does not unpack", code="upstream_invalid_encoding"
+        ) from None
     return plain
 
 

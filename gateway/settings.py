@@ -94,7 +94,9 @@ class Settings:
         "GATEWAY_REDIS_URL", None, _url("redis", "rediss"), secret=True, azure=True
     )
     trusted_hosts: frozenset[str] = _setting("GATEWAY_TRUSTED_HOSTS", frozenset(), _hosts, azure=True)
-    log_bodies: Literal["all", "none"] = _setting("GATEWAY_LOG_BODIES", "all", _one_of("all", "none"), azure=True)
+    log_bodies: Literal["all", "none"] = _setting(
+        "GATEWAY_LOG_BODIES", "all", _one_of("all", "none"), azure=True
+    )
     log_retention_days: int = _setting("GATEWAY_LOG_RETENTION_DAYS", 30, _integer(1, 3650), azure=True)
     max_body_mb: int = _setting("GATEWAY_MAX_BODY_MB", 100, _integer(1, 1024), azure=True)
     # Azure's load balancer gives up on a response without a first byte after 230 s.

@@ -71,7 +71,9 @@ class RelayedStream(Response):
         departure = Departure(receive, pump)
         departure.watch()
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
             if self._events:
                 self._sent_at = self._timer()
                 self._tick(send)
@@ -159,7 +161,11 @@ class RelayedStream(Response):
         idle = self._timer() - self._sent_at
         if idle >= PING_SECONDS and self._reading and self._boundary and self._ping is None:
             self._sent_at, idle = self._timer(), 0.0
-            self._ping = loop.create_task(send({"type": "http.response.body", "body": PING, "more_body": True}))  # type: ignore[arg-type]
+            self._ping = loop.create_task(self._send_ping(send))
         elif self._ping is not None and self._ping.done():
             self._ping = None
         self._tick_handle = loop.call_later(max(PING_SECONDS - idle, 0.5), self._tick, send)
+
+    @staticmethod
+    async def _send_ping(send: Send) -> None:
+        await send({"type": "http.response.body", "body": PING, "more_body": True})

@@ -39,7 +39,9 @@ def upstream_headers(
     pairs += [(name, value) for name in _PASSED if (value := headers.get(name)) is not None]
     renamed = _RENAMED + _RENAMED_OPENAI if endpoint.provider == "openai" else _RENAMED
     pairs += [(name, value) for ours, name in renamed if (value := headers.portkey(ours)) is not None]
-    wanted = headers.forwarded or (forward_names(list(leaf.forward_headers)) if leaf.forward_headers else None)
+    wanted = headers.forwarded or (
+        forward_names(list(leaf.forward_headers)) if leaf.forward_headers else None
+    )
     if wanted:
         pairs += _forwarded(call, wanted, {name for name, _ in pairs})
     return pairs

@@ -66,7 +66,9 @@ def compose(settings: Settings) -> Services:
     tokens = EntraTokens(clock=time.time)
     records, documents = stores(settings, folder)
     encoder = Encoder(price=pricer(lambda *_: None), keep_bodies=settings.log_bodies == "all")
-    recorder = BackgroundRecorder(records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    recorder = BackgroundRecorder(
+        records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    )
     health = HealthBoard(time.time)
     pipeline = Pipeline(
         transport=transport,
@@ -113,7 +115,9 @@ def secret_store(settings: Settings, folder: Path) -> SecretStore:
         return SealedFileSecrets(folder, clock=time.time)
     from gateway.adapters.secrets_key_vault import key_vault
 
-    return key_vault(settings.key_vault_url, credential_for(SignIn("managed", "", client_id=settings.azure_client_id)))
+    return key_vault(
+        settings.key_vault_url, credential_for(SignIn("managed", "", client_id=settings.azure_client_id))
+    )
 
 
 def stores(settings: Settings, folder: Path) -> tuple[RecordStore, DocumentStore]:

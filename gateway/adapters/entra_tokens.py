@@ -15,9 +15,7 @@ _MOST = 500  # sign-ins remembered: client credentials may come from headers
 class EntraTokens:
     """A `TokenSource`. azure-identity is imported at the first use: it takes a third of a second."""
 
-    def __init__(
-        self, *, clock: Callable[[], float], make: Callable[[SignIn], Any] | None = None
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float], make: Callable[[SignIn], Any] | None = None) -> None:
         self._clock = clock
         self._make = make or credential_for
         self._credentials: OrderedDict[tuple[str | None, ...], Any] = OrderedDict()

@@ -90,7 +90,9 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             answer = await self._session.request(
                 request.method,
                 _yarl(str(request.url)),
-                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw],
+                headers=[
+                    (name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw
+                ],
                 data=request.content or None,
                 allow_redirects=False,
             )

@@ -19,21 +19,23 @@ class ModelApi:
 
     def routes(self) -> Sequence[Route]:
         return (
-            Route("GET", "/models", "completions.write", self.list),
+            Route("GET", "/models", "completions.write", self.list_all),
             # A model's name may be `@slug/name`, and a name may have slashes.
             Route("GET", "/models/{id}", "completions.write", self.read),
             Route("GET", "/models/{slug}/{id}", "completions.write", self.read),
         )
 
-    async def list(self, request: ApiRequest) -> dict[str, Any]:
+    async def list_all(self, request: ApiRequest) -> dict[str, Any]:
         return listing(await self._models(request))
 
     async def read(self, request: ApiRequest) -> dict[str, Any]:
         wanted = "/".join(request.params.values()) if "slug" in request.params else request.params["id"]
         for model in await self._models(request):
             if wanted in (model["id"], model["deployment"], f"@{model['owned_by']}/{model['id']}"):
-                return model
-        raise NotFound(f"model {wanted[:80]!r} is no deployment you can reach: see GET /v1/models", param="model")
+                return dict(model)
+        raise NotFound(
+            f"model {wanted[:80]!r} is no deployment you can reach: see GET /v1/models", param="model"
+        )
 
     async def _models(self, request: ApiRequest) -> list[dict[str, Any]]:
         slug = _named(request.headers)
@@ -54,7 +56,9 @@ class ModelApi:
 
 def _named(headers: RequestHeaders) -> str | None:
     slug = headers.portkey("virtual-key") or headers.portkey("provider")
-    return slug.removeprefix("@") if slug and (headers.portkey("virtual-key") or slug.startswith("@")) else None
+    return (
+        slug.removeprefix("@") if slug and (headers.portkey("virtual-key") or slug.startswith("@")) else None
+    )
 
 
 def _rows(key: VirtualKey, prefix: str) -> list[dict[str, Any]]:

@@ -109,7 +109,9 @@ class Router:
             verbs.update(self._by_path[template])
         if verbs:
             allowed = ", ".join(sorted(verbs))
-            raise MethodNotAllowed(f"{method} is not allowed on {path}: use {allowed}", headers={"allow": allowed})
+            raise MethodNotAllowed(
+                f"{method} is not allowed on {path}: use {allowed}", headers={"allow": allowed}
+            )
         return None
 
     def owns(self, path: str) -> bool:

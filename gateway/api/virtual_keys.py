@@ -49,7 +49,7 @@ class VirtualKeyApi:
     def routes(self) -> Sequence[Route]:
         return (
             Route("POST", "/virtual-keys", "virtual_keys.create", self.create),
-            Route("GET", "/virtual-keys", "virtual_keys.list", self.list),
+            Route("GET", "/virtual-keys", "virtual_keys.list", self.list_all),
             Route("GET", "/virtual-keys/{slug}", "virtual_keys.read", self.read),
             Route("PUT", "/virtual-keys/{slug}", "virtual_keys.update", self.update),
             Route("DELETE", "/virtual-keys/{slug}", "virtual_keys.delete", self.delete),
@@ -66,7 +66,7 @@ class VirtualKeyApi:
         request.note["after"] = describe(key, int(self._clock()))
         return created("virtual-key", {"id": slug, "slug": slug, "name": key.name})
 
-    async def list(self, request: ApiRequest) -> dict[str, Any]:
+    async def list_all(self, request: ApiRequest) -> dict[str, Any]:
         infos = await self._secrets.store.list(SECRET_PREFIX)
         page, size = request.page()
         shown = [await self._row(info) for info in infos[page * size : (page + 1) * size]]
@@ -100,7 +100,9 @@ class VirtualKeyApi:
         if slug is None:
             return slug_for(str(given["name"]), self._random_hex())
         if not isinstance(slug, str) or not SLUG.fullmatch(slug):
-            raise InvalidRequest(f"slug: must be letters, digits and hyphens, got {str(slug)[:60]!r}", param="slug")
+            raise InvalidRequest(
+                f"slug: must be letters, digits and hyphens, got {str(slug)[:60]!r}", param="slug"
+            )
         if await self._secrets.store.get(secret_name(slug)) is not None:
             raise Conflict(f"virtual key {slug!r} exists already: choose another slug, or update it with PUT")
         return slug
@@ -126,7 +128,13 @@ class VirtualKeyApi:
         try:
             return describe(await self._keys.read(slug), int(self._clock()))
         except GatewayError as error:  # written by hand, and wrong: shown, so that it can be mended
-            return {"slug": slug, "name": slug, "status": "invalid", "note": error.message, "object": "virtual-key"}
+            return {
+                "slug": slug,
+                "name": slug,
+                "status": "invalid",
+                "note": error.message,
+                "object": "virtual-key",
+            }
 
 
 def _checkable(key: VirtualKey) -> bool:
@@ -136,7 +144,13 @@ def _checkable(key: VirtualKey) -> bool:
 
 
 _ENDPOINT_FIELDS = ("resource_name", "azure_resource_name", "custom_host", "target_uri")
-_DEPLOYMENT_FIELDS = ("deployments", "deployment_config", "azure_deployment_config", "deployment_name", "target_uri")
+_DEPLOYMENT_FIELDS = (
+    "deployments",
+    "deployment_config",
+    "azure_deployment_config",
+    "deployment_name",
+    "target_uri",
+)
 
 
 def _merged(before: VirtualKey, given: dict[str, Any]) -> dict[str, Any]:
@@ -202,5 +216,3 @@ def _model_config(key: VirtualKey) -> dict[str, Any]:
             for item in key.deployments
         ],
     }
-
-

@@ -38,7 +38,7 @@ def read_endpoint(text: str) -> Pasted:
         return Pasted()
     if not host:
         return Pasted()
-    version = (parse_qs(parts.query).get("api-version") or [None])[0]
+    version = next(iter(parse_qs(parts.query).get("api-version", [])), None)
     match = re.search(r"/deployments/([^/]+)", parts.path)
     deployment = unquote(match[1]) if match else None
     if re.search(r"/openai/v1(?:/|$)", parts.path):

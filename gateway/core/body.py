@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.jsontext import dumps
 from gateway.core.form_field import with_field
+from gateway.core.jsontext import dumps
 from gateway.core.params import apply_params
 from gateway.core.targets import NO_RULES, ParamRules
 

@@ -37,10 +37,14 @@ class Caller:
         """Raises `Forbidden` where the key is limited to other virtual keys or models."""
         if self.virtual_keys is not None and slug not in self.virtual_keys:
             what = f"virtual key {slug!r}" if slug else "credentials of its own"
-            raise Forbidden(f"this key may not use {what}", code="virtual_key_not_allowed", param="virtual_key")
+            raise Forbidden(
+                f"this key may not use {what}", code="virtual_key_not_allowed", param="virtual_key"
+            )
         if self.models is not None and model not in self.models:
             raise Forbidden(
-                f"this key may not use model {(model or 'none')[:80]!r}", code="model_not_allowed", param="model"
+                f"this key may not use model {(model or 'none')[:80]!r}",
+                code="model_not_allowed",
+                param="model",
             )
 
 

@@ -25,7 +25,6 @@ from gateway.core.targets import (
     RETRY_STATUS_CODES,
     BreakerPolicy,
     Conditional,
-    Deployment,
     Fallback,
     InlineCredentials,
     Leaf,
@@ -36,6 +35,7 @@ from gateway.core.targets import (
     Sticky,
     Target,
 )
+from gateway.core.virtual_key import Deployment
 
 DEFAULT_LIMITS = ConfigLimits()
 

@@ -76,7 +76,13 @@ def may_connect(address: str, reach: Reach) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip.sixtofour or ip
     # Azure's metadata and wire server live outside the private ranges.
-    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) == "168.63.129.16":
+    if (
+        ip.is_loopback
+        or ip.is_link_local
+        or ip.is_multicast
+        or ip.is_unspecified
+        or str(ip) == "168.63.129.16"
+    ):
         return False
     if ip.is_reserved and not ip.is_private:
         return False
@@ -86,7 +92,8 @@ def may_connect(address: str, reach: Reach) -> bool:
 
 
 _PRIVATE_NETWORKS = tuple(
-    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
 
 

@@ -63,4 +63,6 @@ def _quote(body: bytes, status: int) -> str:
     if text.startswith("<"):
         text = re.sub(r"<(script|style)\b.{0,16000}?</\1\s*>|<[^>]{0,4000}>", " ", text, flags=re.S | re.I)
     text = re.sub(r"\s+", " ", text).strip()[:_MAX_TEXT]
-    return f"the upstream answered {status} with no JSON: {text}" if text else f"the upstream answered {status}"
+    return (
+        f"the upstream answered {status} with no JSON: {text}" if text else f"the upstream answered {status}"
+    )

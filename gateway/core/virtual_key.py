@@ -31,7 +31,7 @@ AUTH_MODES: dict[str, AuthMode] = {
     "bearer": "bearer",
 }
 PROVIDERS = ("azure-openai", "openai")
-SECRET_PREFIX = "vk-"
+SECRET_PREFIX = "vk-"  # noqa: S105 - of names in the vault
 SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,99})")
 DEFAULT_API_VERSION = "v1"
 
@@ -389,7 +389,9 @@ def choose_deployment(
             return match
         if asked and asked is explicit:
             base = wildcard or _default(listed)
-            return Deployment(deployment_name(explicit, "deployment"), None, base.api_version if base else None)
+            return Deployment(
+                deployment_name(explicit, "deployment"), None, base.api_version if base else None
+            )
     if images and not model:
         pictures = [item for item in listed if _image_model(item)]
         if len(pictures) == 1:

@@ -228,7 +228,12 @@ def _inline_deployment(own: InlineCredentials, asked: Asked) -> Deployment | Non
 
 
 def _inline_sign_in(
-    own: InlineCredentials, asked: Asked, host: Host, version: str | None, rules: Gatekeeping, token: str | None
+    own: InlineCredentials,
+    asked: Asked,
+    host: Host,
+    version: str | None,
+    rules: Gatekeeping,
+    token: str | None,
 ) -> tuple[str | None, bool, SignIn | None, str]:
     """(secret, bearer, sign-in, mode). What is incomplete is an error, never another way to sign in."""
     if own.azure_ad_token:
