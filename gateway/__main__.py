@@ -10,10 +10,13 @@ from pathlib import Path
 
 import uvicorn
 
+from gateway.cli import virtual_keys
+from gateway.cli.client import CommandFailed
 from gateway.front_door import FrontDoor
 from gateway.settings import Settings, SettingsError
 from gateway.wiring import compose, ensure_admin_key
 
+COMMANDS = (virtual_keys,)
 LOCAL_SETTINGS = Path("local.settings.json")
 
 
@@ -33,10 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=7071, help="port to listen on (7071); 0: any free one")
-    options = parser.parse_args(arguments)
+    commands = parser.add_subparsers(title="commands, instead of serving", metavar="")
+    for command in COMMANDS:
+        command.add_parser(commands)
     env = environ()
-    # Libraries (azure-identity among them) read the environment themselves.
+    # Libraries (azure-identity among them) and the commands read the environment themselves.
     os.environ.update(env)
+    options = parser.parse_args(arguments)
+    if "run" in options:
+        try:
+            return int(options.run(options))
+        except (CommandFailed, SettingsError) as error:
+            print(error, file=sys.stderr)
+            return 1
     try:
         settings = Settings.from_environ(env)
     except SettingsError as error:

@@ -1,0 +1,1 @@
+"""The commands of `python -m gateway` that talk to a running gateway."""
