@@ -107,4 +107,4 @@ output id string = storage.id
 output blobEndpoint string = storage.properties.primaryEndpoints.blob
 output queueEndpoint string = storage.properties.primaryEndpoints.queue
 output tableEndpoint string = storage.properties.primaryEndpoints.table
-output packageUrl string = '${storage.properties.primaryEndpoints.blob}${packages.name}'
+output packageUrl string = '${storage.properties.primaryEndpoints.blob}${container}'

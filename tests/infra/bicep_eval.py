@@ -76,6 +76,8 @@ class Resource:
 class Deployment:
     resources: list[Resource] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    # Of every template and module, unless marked @secure(): (key, name) -> value.
+    shown: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def of(self, kind: str) -> list[Resource]:
         """The resources of one type that are made or changed."""
@@ -141,7 +143,10 @@ class Template:
             if item.kind in ("param", "resource", "module"):
                 self.lookup(item.name)
         outputs = [item for item in self.file.declarations if item.kind == "output"]
-        return {item.name: self.evaluate(item.value, {}) for item in outputs}
+        values = {item.name: self.evaluate(item.value, {}) for item in outputs}
+        open_ones = [item.name for item in outputs if "secure" not in item.decorators]
+        self.result.shown.update({(self.key, name): values[name] for name in open_ones})
+        return values
 
     def lookup(self, name: str) -> Any:
         if name not in self.values:
