@@ -4,7 +4,7 @@
 
 targetScope = 'resourceGroup'
 
-import { accountType, configOf, defaultAccounts, placesOf } from 'modules/types.bicep'
+import { accountType, configOf, placesOf } from 'modules/types.bicep'
 
 // --- where and what
 
@@ -14,9 +14,36 @@ param location string = resourceGroup().location
 @description('Tags of every resource.')
 param tags object = {}
 
-@description('Azure OpenAI accounts and their deployments.')
+@description('Azure OpenAI accounts and their deployments. Default: one account with a model for chat, for embeddings and for images.')
 @minLength(1)
-param accounts accountType[] = defaultAccounts
+param accounts accountType[] = [
+  {
+    name: 'main'
+    deployments: [
+      {
+        name: 'gpt-5.4-mini'
+        model: 'gpt-5.4-mini'
+        version: '2026-03-17'
+        sku: 'GlobalStandard'
+        capacity: 50
+      }
+      {
+        name: 'text-embedding-3-small'
+        model: 'text-embedding-3-small'
+        version: '1'
+        sku: 'GlobalStandard'
+        capacity: 50
+      }
+      {
+        name: 'gpt-image-2'
+        model: 'gpt-image-2'
+        version: '2026-04-21'
+        sku: 'GlobalStandard'
+        capacity: 2
+      }
+    ]
+  }
+]
 
 @description('Write a virtual key (secret vk-NAME) for each account. Set it to false once you change these keys in the gateway itself, or a deployment puts them back.')
 param writeVirtualKeys bool = true
@@ -320,7 +347,7 @@ module zones 'modules/zones.bicep' = if (privateNetwork) {
   }
 }
 
-// Ids, not outputs: the number of links must be known before anything is deployed.
+// Ids by name, not outputs: a lambda may not pick from a list of modules.
 var accountLinks = map(accounts, account => {
   name: 'openai-${account.name}'
   id: account.?resourceId ?? resourceId('Microsoft.CognitiveServices/accounts', 'oai-${token}-${account.name}')
@@ -384,13 +411,13 @@ module app 'modules/app.bicep' = {
     publicIngress: !privateNetwork || publicIngress
     easyAuthClientId: easyAuth ? authClientId : ''
     workspaceId: monitoring.outputs.workspaceId
+    insightsName: monitoring.outputs.insightsName
     settings: {
       AzureWebJobsStorage__credential: 'managedidentity'
       AzureWebJobsStorage__clientId: clientId
       AzureWebJobsStorage__blobServiceUri: storage.outputs.blobEndpoint
       AzureWebJobsStorage__queueServiceUri: storage.outputs.queueEndpoint
       AzureWebJobsStorage__tableServiceUri: storage.outputs.tableEndpoint
-      APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
       AZURE_CLIENT_ID: clientId
       KEY_VAULT_URL: vault.outputs.uri

@@ -4,7 +4,7 @@
 
 targetScope = 'subscription'
 
-import { accountType, defaultAccounts } from 'modules/types.bicep'
+import { accountType } from 'modules/types.bicep'
 
 // --- where and what
 
@@ -25,9 +25,36 @@ param resourceGroupName string = 'rg-${environmentName}'
 @description('More tags for every resource.')
 param tags object = {}
 
-@description('Azure OpenAI accounts and their deployments.')
+@description('Azure OpenAI accounts and their deployments. Default: one account with a model for chat, for embeddings and for images.')
 @minLength(1)
-param accounts accountType[] = defaultAccounts
+param accounts accountType[] = [
+  {
+    name: 'main'
+    deployments: [
+      {
+        name: 'gpt-5.4-mini'
+        model: 'gpt-5.4-mini'
+        version: '2026-03-17'
+        sku: 'GlobalStandard'
+        capacity: 50
+      }
+      {
+        name: 'text-embedding-3-small'
+        model: 'text-embedding-3-small'
+        version: '1'
+        sku: 'GlobalStandard'
+        capacity: 50
+      }
+      {
+        name: 'gpt-image-2'
+        model: 'gpt-image-2'
+        version: '2026-04-21'
+        sku: 'GlobalStandard'
+        capacity: 2
+      }
+    ]
+  }
+]
 
 @description('Write a virtual key (secret vk-NAME) for each account. Set it to false once you change these keys in the gateway itself, or a deployment puts them back.')
 param writeVirtualKeys bool = true

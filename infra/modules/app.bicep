@@ -16,9 +16,11 @@ param maximumInstanceCount int
 param alwaysReady int
 param httpConcurrency int
 
-@description('App settings: environment variables of the app.')
-@secure()
+@description('App settings: environment variables of the app, beside the address of the telemetry.')
 param settings object
+
+@description('Name of the Application Insights component that takes the telemetry.')
+param insightsName string
 
 @description('Subnet for the outgoing calls; empty: no virtual network.')
 param subnetId string
@@ -30,6 +32,10 @@ param publicIngress bool
 param easyAuthClientId string
 
 param workspaceId string
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: 'plan-${token}'
@@ -90,7 +96,11 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 resource appSettings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
-  properties: settings
+  properties: {
+    // Read here, so that it is no output of a deployment. No key works with it: local sign-in is off.
+    APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+    ...settings
+  }
 }
 
 resource auth 'Microsoft.Web/sites/config@2025-03-01' = if (!empty(easyAuthClientId)) {
@@ -136,8 +146,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   name: 'workspace'
   properties: {
     workspaceId: workspaceId
-    // The app's own logs go to Application Insights; here only what the platform alone can tell.
-    logs: empty(easyAuthClientId) ? [] : [{ category: 'AppServiceAuthenticationLogs', enabled: true }]
+    // Metrics only: the app's own logs go to Application Insights already.
     metrics: [{ category: 'AllMetrics', enabled: true }]
   }
 }

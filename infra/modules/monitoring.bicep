@@ -92,9 +92,5 @@ resource scopedInsights 'Microsoft.Insights/privateLinkScopes/scopedResources@20
 }
 
 output workspaceId string = workspace.id
-output insightsId string = insights.id
-
-@description('No key can be used with it (local authentication is off), yet it is kept out of the deployment history.')
-@secure()
-output connectionString string = insights.properties.ConnectionString
+output insightsName string = insights.name
 output linkScopeId string = privateNetwork ? linkScope.id : ''

@@ -48,37 +48,6 @@ type accountType = {
 }
 
 @export()
-@description('A model for chat, one for embeddings, one for images.')
-var defaultAccounts = [
-  {
-    name: 'main'
-    deployments: [
-      {
-        name: 'gpt-5.4-mini'
-        model: 'gpt-5.4-mini'
-        version: '2026-03-17'
-        sku: 'GlobalStandard'
-        capacity: 50
-      }
-      {
-        name: 'text-embedding-3-small'
-        model: 'text-embedding-3-small'
-        version: '1'
-        sku: 'GlobalStandard'
-        capacity: 50
-      }
-      {
-        name: 'gpt-image-2'
-        model: 'gpt-image-2'
-        version: '2026-04-21'
-        sku: 'GlobalStandard'
-        capacity: 2
-      }
-    ]
-  }
-]
-
-@export()
 @description('A private link: what to reach, and the names under which it must be found.')
 type linkType = {
   name: string

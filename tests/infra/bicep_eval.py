@@ -192,7 +192,7 @@ class Template:
             raise BicepError(f"{self.path.name}: {item.name}: {value!r} is not allowed")
 
     def place(self, item: Declaration, value: Any, local: dict[str, Any], suffix: str) -> Any:
-        """Deploy one declaration: a resource, a module, or a list of them; None where a condition is false."""
+        """Deploy one declaration: a resource, a module, a list of them, or None by a false condition."""
         if value[0] == "for":
             _, names, items, body = value
             rows = enumerate(self.evaluate(items, local))
@@ -376,7 +376,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "resourceGroup": lambda *names: {"scope": names} if names else GROUP,
     "resourceId": _resource_id,
     "split": lambda text, mark: text.split(mark),
-    "string": lambda value: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str),
+    "string": lambda value: (
+        value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+    ),
     "subscription": lambda: {"subscriptionId": SUBSCRIPTION, "id": f"/subscriptions/{SUBSCRIPTION}"},
     "subscriptionResourceId": lambda kind, name: f"/subscriptions/{SUBSCRIPTION}/providers/{kind}/{name}",
     "tenant": lambda: {"tenantId": "00000000-0000-0000-0000-00000000000a"},

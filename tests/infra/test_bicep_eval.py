@@ -49,7 +49,11 @@ def test_conditions_loops_and_modules_decide_what_is_deployed(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["param a int\n@allowed([1])\nparam b int = 2\n", "@maxLength(1)\nparam a string = 'xx'\n", "param a string\n"],
+    [
+        "param a int\n@allowed([1])\nparam b int = 2\n",
+        "@maxLength(1)\nparam a string = 'xx'\n",
+        "param a string\n",
+    ],
 )
 def test_parameters_are_held_to_their_limits(tmp_path: Path, text: str) -> None:
     path = tmp_path / "limits.bicep"

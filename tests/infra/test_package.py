@@ -67,7 +67,13 @@ def test_nothing_of_the_app_is_left_out(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["tests/infra/conftest.py", "emulators/vault.py", "benchmarks/run.py", "infra/main.bicep", "docs/deploy.md"],
+    [
+        "tests/infra/conftest.py",
+        "emulators/vault.py",
+        "benchmarks/run.py",
+        "infra/main.bicep",
+        "docs/deploy.md",
+    ],
 )
 def test_what_the_app_does_not_need_stays_behind(root: Path, path: str) -> None:
     assert ignored(PurePosixPath(path), patterns_of(root))

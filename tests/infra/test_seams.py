@@ -1,6 +1,7 @@
 """Where the templates and the app meet: settings, the secrets' JSON, configs, what the workbook reads."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,15 @@ from bicep_eval import Deployment, deploy, exported, parameters_of
 
 from gateway import settings
 from gateway.core import virtual_key
+from gateway.core.config import compile_config
 
 Provision = Callable[..., Deployment]
-ALL_ON = {"redis": True, "authClientId": "client-1", "trustedHosts": ["10.0.0.4:8443"], "pythonVersion": "3.12"}
+ALL_ON = {
+    "redis": True,
+    "authClientId": "client-1",
+    "trustedHosts": ["10.0.0.4:8443"],
+    "pythonVersion": "3.12",
+}
 
 # Read by the Functions host, by its Python worker or by the Azure Monitor exporter, not by the gateway.
 PLATFORM = {
@@ -110,7 +117,11 @@ def test_the_secret_of_an_account_is_a_virtual_key(provision: Provision) -> None
     assert key.managed_client_id == "<gateway/identity.properties.clientId>"
     assert key.resource_name
     assert key.resource_name.startswith("oai-")
-    assert [d.deployment for d in key.deployments] == ["gpt-5.4-mini", "text-embedding-3-small", "gpt-image-2"]
+    assert [d.deployment for d in key.deployments] == [
+        "gpt-5.4-mini",
+        "text-embedding-3-small",
+        "gpt-image-2",
+    ]
     assert {d.api_version for d in key.deployments} == {"v1"}
     assert [d.is_default for d in key.deployments] == [True, False, False]
     assert key.api_key is None
@@ -183,6 +194,22 @@ def test_each_config_names_virtual_keys_and_deployments_that_exist(infra: Path, 
         for target in config["targets"]:
             deployments = keys[f"vk-{target['virtual_key']}"]["deployments"]
             assert target["override_params"]["model"] in [d["alias"] for d in deployments]
+
+
+@pytest.mark.parametrize("sample", ["try-out", "team", "production"])
+def test_the_gateway_takes_each_config_without_a_warning(infra: Path, sample: str) -> None:
+    result = deploy(infra / "main.bicep", parameters_of(infra / "samples" / f"{sample}.bicepparam"))
+    for config in json.loads(result.outputs["GATEWAY_CONFIGS"]).values():
+        assert compile_config(config).warnings == ()
+
+
+def test_the_gateway_takes_the_configs_of_the_guide(root: Path, infra: Path) -> None:
+    blocks = re.findall(r"```json\n(.*?)```", (root / "docs" / "deploy.md").read_text(), re.DOTALL)
+    configs = [json.loads(block) for block in blocks]
+    assert len(configs) == 2
+    assert all(compile_config(config).warnings == () for config in configs)
+    result = deploy(infra / "main.bicep", parameters_of(infra / "samples" / "production.bicepparam"))
+    assert configs[0] == json.loads(result.outputs["GATEWAY_CONFIGS"])["gpt-5.4"]
 
 
 # --- the workbook

@@ -62,13 +62,16 @@ def granted(result: Deployment, principal: str) -> dict[str, set[str]]:
 
 
 def test_every_role_id_carries_its_name(infra: Path) -> None:
-    seen = []
-    for path in infra.rglob("*.bicep"):
-        for line in path.read_text().splitlines():
-            if match := re.search(rf"'({UUID})'(?:\s*//\s*(.*))?$", line):
-                seen.append((match[1], match[2]))
+    text = "\n".join(path.read_text() for path in infra.rglob("*.bicep"))
+    seen = re.findall(rf"'({UUID})'(?:\s*//\s*(.*))?$", text, re.MULTILINE)
     assert len(seen) >= len(ROLES)
     assert all(ROLES[role] == comment for role, comment in seen)
+
+
+def test_the_guide_lets_a_deployer_assign_these_roles_and_no_others(root: Path) -> None:
+    guide = (root / "docs" / "deploy.md").read_text()
+    (listed,) = re.findall(r'^ROLES="(.*)"$', guide, re.MULTILINE)
+    assert set(listed.split(", ")) == set(ROLES)
 
 
 def test_the_app_gets_the_roles_it_needs_and_no_more(provision: Provision) -> None:
@@ -118,7 +121,10 @@ def test_no_service_takes_keys_or_passwords(provision: Provision) -> None:
     database = result.one("Microsoft.Cache/redisEnterprise/databases").properties
     assert database["accessKeysAuthentication"] == "Disabled"
     publishing = result.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
-    assert [(p.name.split("/")[1], p.properties["allow"]) for p in publishing] == [("ftp", False), ("scm", False)]
+    assert [(p.name.split("/")[1], p.properties["allow"]) for p in publishing] == [
+        ("ftp", False),
+        ("scm", False),
+    ]
     assert result.one("Microsoft.KeyVault/vaults").properties["enableRbacAuthorization"] is True
 
 
@@ -127,7 +133,10 @@ def test_every_account_and_component_in_the_files_switches_local_sign_in_off(inf
     for path in infra.rglob("*.bicep"):
         for item in read(path).declarations:
             kind = item.target.split("@")[0]
-            if item.existing or kind not in ("Microsoft.CognitiveServices/accounts", "Microsoft.Insights/components"):
+            if item.existing or kind not in (
+                "Microsoft.CognitiveServices/accounts",
+                "Microsoft.Insights/components",
+            ):
                 continue
             flat = repr(item.value).lower()
             assert "(('string', ['disablelocalauth']), ('literal', true))" in flat, path
@@ -219,7 +228,9 @@ def test_every_closed_door_has_a_private_endpoint(private: Deployment) -> None:
 
 def test_every_name_an_endpoint_needs_has_a_linked_zone(private: Deployment) -> None:
     zones = {r.name for r in private.of("Microsoft.Network/privateDnsZones")}
-    linked = {r.name.split("/")[0] for r in private.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks")}
+    linked = {
+        r.name.split("/")[0] for r in private.of("Microsoft.Network/privateDnsZones/virtualNetworkLinks")
+    }
     wanted = {
         config["properties"]["privateDnsZoneId"].rsplit("/", 1)[1]
         for records in private.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")
@@ -233,7 +244,9 @@ def test_the_app_calls_through_its_delegated_subnet(private: Deployment) -> None
     subnets = {subnet["name"]: subnet["properties"] for subnet in network.properties["subnets"]}
     assert subnets["app"]["delegations"][0]["properties"]["serviceName"] == "Microsoft.App/environments"
     assert subnets["app"]["addressPrefix"] != subnets["endpoints"]["addressPrefix"]
-    assert str(private.one("Microsoft.Web/sites").properties["virtualNetworkSubnetId"]).endswith("/subnets/app")
+    assert str(private.one("Microsoft.Web/sites").properties["virtualNetworkSubnetId"]).endswith(
+        "/subnets/app"
+    )
 
 
 def test_telemetry_stays_in_the_network(private: Deployment) -> None:

@@ -223,7 +223,9 @@ def test_an_existing_account_gets_a_role_and_nothing_else(provision: Provision) 
     assert not result.of("Microsoft.CognitiveServices/accounts/deployments")
     (account,) = [r for r in result.resources if r.type == "Microsoft.CognitiveServices/accounts"]
     assert (account.existing, account.name) == (True, "contoso-eastus")
-    (access,) = [r for r in result.of("Microsoft.Authorization/roleAssignments") if r.body["scope"] is account]
+    (access,) = [
+        r for r in result.of("Microsoft.Authorization/roleAssignments") if r.body["scope"] is account
+    ]
     assert "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd" in access.properties["roleDefinitionId"]
 
 
@@ -243,7 +245,9 @@ def test_a_second_region_is_one_more_entry(provision: Provision) -> None:
 
 def test_nothing_optional_is_made_by_default(provision: Provision) -> None:
     kinds = {r.type for r in provision().resources}
-    assert not any(k.startswith(("Microsoft.Network", "Microsoft.Cache", "Microsoft.Consumption")) for k in kinds)
+    assert not any(
+        k.startswith(("Microsoft.Network", "Microsoft.Cache", "Microsoft.Consumption")) for k in kinds
+    )
     assert "Microsoft.Insights/scheduledQueryRules" not in kinds
     assert not [r for r in provision().resources if r.name.endswith("authsettingsV2")]
     assert "Microsoft.Insights/workbooks" in kinds  # costs nothing
@@ -328,9 +332,7 @@ def test_wrong_parameters_stop_the_deployment(provision: Provision, wrong: dict[
 
 
 def test_the_config_of_a_model_follows_the_priorities(infra: Path) -> None:
-    result = deploy(
-        infra / "main.bicep", parameters_of(infra / "samples" / "production.bicepparam")
-    )
+    result = deploy(infra / "main.bicep", parameters_of(infra / "samples" / "production.bicepparam"))
     config = json.loads(result.outputs["GATEWAY_CONFIGS"])["gpt-5.4"]
     assert config["strategy"]["mode"] == "fallback"
     assert 429 in config["strategy"]["on_status_codes"]
