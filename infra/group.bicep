@@ -419,6 +419,7 @@ module app 'modules/app.bicep' = {
       AzureWebJobsStorage__queueServiceUri: storage.outputs.queueEndpoint
       AzureWebJobsStorage__tableServiceUri: storage.outputs.tableEndpoint
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+      AzureWebJobsDisableHomepage: 'true' // the host's welcome page tells what runs here
       AZURE_CLIENT_ID: clientId
       KEY_VAULT_URL: vault.outputs.uri
       GATEWAY_TABLES_URL: storage.outputs.tableEndpoint

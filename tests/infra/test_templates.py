@@ -48,13 +48,6 @@ NAME_RULES = {
 }
 
 
-def walk(value: Any) -> list[tuple[str, Any]]:
-    """Every (key, value) of nested objects and lists."""
-    if isinstance(value, dict):
-        return [*value.items(), *(pair for item in value.values() for pair in walk(item))]
-    return [pair for item in value for pair in walk(item)] if isinstance(value, list) else []
-
-
 def settings_of(deployment: Deployment) -> dict[str, Any]:
     (found,) = [r for r in deployment.of("Microsoft.Web/sites/config") if r.name.endswith("/appsettings")]
     return found.properties

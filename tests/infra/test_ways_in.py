@@ -1,6 +1,7 @@
 """azd, the pipeline and what is left out of the package."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,22 @@ def test_the_hooks_tell_the_address_and_how_to_read_the_key(azure_yaml: str) -> 
         assert "--name gateway-admin-key" in text
     assert "shell: sh" in posix
     assert "shell: pwsh" in windows
+
+
+def test_the_posix_hook_prints_what_to_do_next(azure_yaml: str) -> None:
+    block = re.search(r"postdeploy:\n.*?run: \|\n(.*?)\n    windows:", azure_yaml, re.DOTALL)
+    assert block
+    environ = {
+        "GATEWAY_URL": "https://gw.test",
+        "AZURE_KEY_VAULT_NAME": "kv-test",
+        "GATEWAY_VIRTUAL_KEYS": "main",
+    }
+    done = subprocess.run(
+        ["sh", "-eu", "-c", block[1]], env=environ, capture_output=True, text=True, check=True
+    )
+    assert "Gateway:      https://gw.test" in done.stdout
+    assert "--vault-name kv-test --name gateway-admin-key" in done.stdout
+    assert 'curl https://gw.test/v1/models -H "x-portkey-api-key: $GATEWAY_KEY"' in done.stdout
 
 
 def test_the_hooks_use_only_outputs_of_the_template(azure_yaml: str, infra: Path) -> None:
@@ -66,3 +83,21 @@ def test_the_guide_links_to_files_that_exist(root: Path) -> None:
     guide = root / "docs" / "deploy.md"
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", guide.read_text()):
         assert (guide.parent / link).exists(), link
+
+
+def test_the_guide_links_to_headings_that_exist(root: Path) -> None:
+    text = (root / "docs" / "deploy.md").read_text()
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(#([^)]+)\)", text)
+    assert len(links) > 15
+    assert set(links) <= anchors
+
+
+def test_the_guide_says_what_each_step_costs_when_idle(root: Path) -> None:
+    sections = re.split(r"^## ", (root / "docs" / "deploy.md").read_text(), flags=re.MULTILINE)
+    steps = ["Way 1", "Way 2", "Way 3", "Models", "A second region", "Private network", "Callers", "Watch it"]
+    steps += ["Rotate", "Upgrade", "Roll back", "Remove"]
+    for step in steps:
+        (section,) = [section for section in sections if section.startswith(step)]
+        assert "*Idle cost:*" in section, step
