@@ -102,6 +102,7 @@ def compose(settings: Settings) -> Services:
         keep_bodies=settings.log_bodies == "all",
         clock=time.time,
         timer=time.perf_counter,
+        random_bits=random.getrandbits,
         audit=no_audit,
     )
     return Services(gateway, cache, recorder, records, documents, transport, tokens)
