@@ -10,10 +10,10 @@ from emulators.answers import errors
 from emulators.base import Emulator
 from emulators.call import Call, Dialect, parse_call, split_path
 from emulators.inference import OPERATIONS, model_kind
+from emulators.plan import Answer, Ordinary
 from emulators.request_log import Received
 from emulators.resources import Resources
 from emulators.responses import Responses
-from emulators.steps import Answer, Ordinary
 
 _CONSTANT_HEADERS = (
     ("x-ms-region", "North Central US"),

@@ -10,9 +10,10 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from emulators.plan import Answer, Ordinary, Plan, Refused, json_answer
 from emulators.playback import play
 from emulators.request_log import Received, RequestLog
-from emulators.steps import Answer, Ordinary, Plan, Refused, Step, json_answer, parse_step
+from emulators.steps import Step, parse_step
 
 MAX_BODY = 256 * 2**20  # bytes; more than any service here takes
 ANY = "*"  # the key of a script for every request

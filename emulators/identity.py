@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from emulators.base import Emulator
+from emulators.plan import Ordinary, Refused, json_answer
 from emulators.request_log import Received
-from emulators.steps import Ordinary, Refused, json_answer
 
 ENTRA = "https://login.microsoftonline.com"
 TENANT = "00000000-0000-4000-8000-0000000000aa"

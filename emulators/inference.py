@@ -7,7 +7,7 @@ from typing import Any
 
 from emulators.answers import audio, chat, embeddings, errors, images
 from emulators.call import Call
-from emulators.steps import EVENT_STREAM, Answer, json_answer
+from emulators.plan import EVENT_STREAM, Answer, json_answer
 
 _REASONING = re.compile(r"(o\d|gpt-5)")  # these models know `max_completion_tokens` alone
 _KINDS = (

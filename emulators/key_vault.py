@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
+from emulators.answers import vault_errors
 from emulators.base import ANY, Emulator
+from emulators.plan import Answer, Ordinary, Refused, json_answer
 from emulators.request_log import Received
-from emulators.steps import Answer, Ordinary, Refused, Reply, json_answer
 
 PAGE = 25  # secrets on one page of a list; also the most a client may ask for
 MAX_VALUE = 25 * 1024  # bytes
@@ -79,7 +80,7 @@ class KeyVault(Emulator):
         if self.tokens is not None and token not in self.tokens:
             raise self._challenge("AKV10032: Invalid issuer or the token does not belong to this tenant.")
         if "api-version" not in received.query:
-            raise _error(400, "BadParameter", "api-version must be specified")
+            raise vault_errors.error(400, "BadParameter", "api-version must be specified")
 
     def _challenge(self, message: str) -> Refused:
         value = f'Bearer authorization="{self.authority}/{self.tenant}", resource="https://vault.azure.net"'
@@ -113,13 +114,13 @@ class KeyVault(Emulator):
                 secret = self._gone(name)
                 secret.deleted_at = None
                 return json_answer(_bundle(received, secret, None))
-        raise _error(404, "NotFound", f"No such operation: {received.method} {received.path}")
+        raise vault_errors.error(404, "NotFound", f"No such operation: {received.method} {received.path}")
 
     def _set(self, received: Received, name: str, body: dict[str, Any]) -> dict[str, Any]:
         _check_new(name, body)
         secret = self._secrets.get(name.lower())
         if secret is not None and secret.deleted_at is not None:
-            raise _deleted_but_recoverable(name)
+            raise vault_errors.deleted_but_recoverable(name)
         if secret is None:
             secret = self._secrets[name.lower()] = _Secret(name, [])
         self._count += 1
@@ -138,7 +139,7 @@ class KeyVault(Emulator):
 
     def _value(self, received: Received, secret: _Secret, version: str | None) -> dict[str, Any]:
         if not _pick(secret, version).attributes["enabled"]:
-            raise _error(
+            raise vault_errors.error(
                 403, "Forbidden", "Operation get is not allowed on a disabled secret.", "SecretDisabled"
             )
         return _bundle(received, secret, version, value=True)
@@ -157,13 +158,13 @@ class KeyVault(Emulator):
     def _live(self, name: str) -> _Secret:
         secret = self._secrets.get(name.lower())
         if secret is None or secret.deleted_at is not None:
-            raise _not_found(name)
+            raise vault_errors.not_found(name)
         return secret
 
     def _gone(self, name: str) -> _Secret:
         secret = self._secrets.get(name.lower())
         if secret is None or secret.deleted_at is None:
-            raise _not_found(name)
+            raise vault_errors.not_found(name)
         return secret
 
     def _page(self, received: Received, collection: str) -> dict[str, Any]:
@@ -195,50 +196,28 @@ class KeyVault(Emulator):
         ]
 
 
-def throttled(retry_after_s: int | None = None) -> Reply:
-    """Key Vault's 429."""
-    message = "Request was not processed because too many requests were received. "
-    message += "Reason: VaultRequestTypeLimitReached"
-    headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
-    return Reply(429, headers, {"error": {"code": "Throttled", "message": message}})
-
-
-def forbidden() -> Reply:
-    """Its 403 while the caller has no role, or the assignment does not act yet."""
-    message = (
-        "Caller is not authorized to perform action on resource. If role assignments were changed recently, "
-    )
-    error = {"code": "Forbidden", "message": message + "please observe propagation time."}
-    return Reply(403, {}, {"error": {**error, "innererror": {"code": "ForbiddenByRbac"}}})
-
-
-def unavailable() -> Reply:
-    """Its 503."""
-    return Reply(503, {}, {"error": {"code": "ServiceUnavailable", "message": "The service is unavailable."}})
-
-
 def _body(received: Received) -> dict[str, Any]:
     try:
         value = received.json()
     except orjson.JSONDecodeError as error:
-        raise _error(400, "BadParameter", "The request body is not valid JSON.") from error
+        raise vault_errors.error(400, "BadParameter", "The request body is not valid JSON.") from error
     if not isinstance(value, dict):
-        raise _error(400, "BadParameter", "The request body must be a JSON object.")
+        raise vault_errors.error(400, "BadParameter", "The request body must be a JSON object.")
     return value
 
 
 def _check_new(name: str, body: dict[str, Any]) -> None:
     if not _NAME.fullmatch(name):
-        raise _error(400, "BadParameter", f"The request URI contains an invalid name: {name}")
+        raise vault_errors.error(400, "BadParameter", f"The request URI contains an invalid name: {name}")
     if not isinstance(body.get("value"), str):
-        raise _error(400, "BadParameter", "Property value is required.")
+        raise vault_errors.error(400, "BadParameter", "Property value is required.")
     if len(body["value"].encode()) > MAX_VALUE:
-        raise _error(400, "BadParameter", "The value is too long: at most 25 KB are allowed.")
+        raise vault_errors.error(400, "BadParameter", "The value is too long: at most 25 KB are allowed.")
     tags = body.get("tags") or {}
     if len(tags) > 15 or any(len(key) > 512 or len(value) > 512 for key, value in tags.items()):
-        raise _error(400, "BadParameter", "At most 15 tags of 512 characters each are allowed.")
+        raise vault_errors.error(400, "BadParameter", "At most 15 tags of 512 characters each are allowed.")
     if len(body.get("contentType") or "") > 255:
-        raise _error(400, "BadParameter", "contentType may have at most 255 characters.")
+        raise vault_errors.error(400, "BadParameter", "contentType may have at most 255 characters.")
 
 
 def _pick(secret: _Secret, version: str | None) -> _Version:
@@ -247,7 +226,7 @@ def _pick(secret: _Secret, version: str | None) -> _Version:
         return secret.versions[-1]
     found = next((item for item in secret.versions if item.id == version), None)
     if found is None:
-        raise _not_found(f"{secret.name}/{version}")
+        raise vault_errors.not_found(f"{secret.name}/{version}")
     return found
 
 
@@ -282,28 +261,3 @@ def _paged(received: Received, items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _base(received: Received) -> str:
     return f"https://{received.header('host')}"
-
-
-def _error(status: int, code: str, message: str, inner: str | None = None) -> Refused:
-    error: dict[str, Any] = {"code": code, "message": message}
-    if inner:
-        error["innererror"] = {"code": inner}
-    return Refused(json_answer({"error": error}, status))
-
-
-def _not_found(name: str) -> Refused:
-    return _error(
-        404,
-        "SecretNotFound",
-        f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this "
-        "secret you may be able to recover it using the correct recovery command. For help resolving this "
-        "issue, please see https://go.microsoft.com/fwlink/?linkid=2125182",
-    )
-
-
-def _deleted_but_recoverable(name: str) -> Refused:
-    message = (
-        f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in "
-        "this state, the secret can only be recovered or purged."
-    )
-    return _error(409, "Conflict", message, "ObjectIsDeletedButRecoverable")

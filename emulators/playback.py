@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from starlette.types import Receive, Send
 
-from emulators.steps import End, Plan
+from emulators.plan import End, Plan
 
 
 async def play(

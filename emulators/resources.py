@@ -10,8 +10,8 @@ from emulators.answers import errors
 from emulators.answers.text import CREATED, short_id
 from emulators.call import Call, Dialect
 from emulators.inference import OPERATIONS, model_kind
+from emulators.plan import Answer, Refused, json_answer
 from emulators.request_log import Received
-from emulators.steps import Answer, Refused, json_answer
 
 _DEFAULT_MODELS = ("gpt-5.4", "gpt-5.4-mini", "gpt-image-2", "text-embedding-3-small")
 

@@ -8,7 +8,7 @@ from emulators.answers.chat import FILTERED_PROMPT, SAFE, Said, say
 from emulators.answers.text import CREATED, flatten, named_event, pieces, short_id
 from emulators.call import Call
 from emulators.inference import stream
-from emulators.steps import Answer, json_answer
+from emulators.plan import Answer, json_answer
 
 
 class Responses:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from emulators.steps import Refused, json_answer
+from emulators.plan import Refused, json_answer
 
 _MANAGEMENT = (
     "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "

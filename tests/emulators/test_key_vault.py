@@ -13,8 +13,8 @@ from azure.core.exceptions import (
 )
 from azure.keyvault.secrets.aio import SecretClient
 
+from emulators.answers.vault_errors import forbidden, throttled, unavailable
 from emulators.base import ANY
-from emulators.key_vault import forbidden, throttled, unavailable
 from emulators.steps import Hang
 
 
