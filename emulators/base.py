@@ -66,10 +66,9 @@ class Emulator:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
-        try:
-            received = await _read(Request(scope, receive))
-        except ClientDisconnect:
-            return None
+        received = await _read(Request(scope, receive))
+        if received.client_left:
+            return self.log.add(received)
         transport: asyncio.Transport = scope["state"]["transport"]
         plan = self._plan(received)
         return await play(plan, receive, send, transport, lambda: self.log.mark_left(received))
@@ -88,6 +87,8 @@ class Emulator:
             key, ordinary = self.respond(received)
         except Refused as refused:
             return Plan(refused.answer)
+        except Exception as error:
+            return Plan(_bug(error))
         step = self._next_step(key)
         if step is None:
             return Plan(_or_refusal(ordinary), self._delay_s, self._delay_s)
@@ -134,20 +135,31 @@ def _or_refusal(ordinary: Ordinary) -> Answer:
         return ordinary()
     except Refused as refused:
         return refused.answer
+    except Exception as error:
+        return _bug(error)
+
+
+def _bug(error: Exception) -> Answer:
+    """What the emulator did not foresee, said aloud: the server's own log is off."""
+    message = f"The emulator failed: {type(error).__name__}: {error}"
+    return json_answer({"error": {"code": "InternalServerError", "message": message}}, 500)
 
 
 async def _read(request: Request) -> Received:
-    body = bytearray()
-    async for piece in request.stream():
-        if len(body) <= MAX_BODY:
-            body += piece
+    """The request; `client_left` with what came of its body when the client went meanwhile."""
+    body, left = bytearray(), False
+    try:
+        async for piece in request.stream():
+            if len(body) <= MAX_BODY:
+                body += piece
+    except ClientDisconnect:
+        left = True
     raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
     query: bytes = request.scope["query_string"]
     target = (raw + (b"?" + query if query else b"")).decode("latin-1")
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-    return Received(
-        request.method, request.scope["path"], target, headers, bytes(body), scheme=request.scope["scheme"]
-    )
+    scheme, path = request.scope["scheme"], request.scope["path"]
+    return Received(request.method, path, target, headers, bytes(body), scheme, client_left=left)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

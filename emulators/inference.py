@@ -35,9 +35,24 @@ def require(call: Call, name: str, kind: type | tuple[type, ...]) -> Any:
     return value
 
 
+def check_range(call: Call, name: str, low: int, high: int) -> None:
+    """A number outside, or no number at all, is refused as the service does."""
+    value = call.fields.get(name)
+    if value is None:
+        return
+    try:
+        fits = low <= int(value) <= high
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        message = f"Invalid '{name}': expected an integer from {low} to {high}, got {value!r}."
+        raise errors.typed(400, "invalid_value", message, name)
+
+
 def chat_completions(call: Call, model: str) -> Answer:
     require(call, "messages", list)
     _check_prompt(call)
+    check_range(call, "n", 1, 128)
     if _REASONING.match(model) and "max_tokens" in call.fields:
         raise errors.unsupported_max_tokens()
     said = chat.chat_reply(call.fields)
@@ -58,6 +73,7 @@ def completions(call: Call, model: str) -> Answer:
 
 def embed(call: Call, model: str) -> Answer:
     require(call, "input", (str, list))
+    check_range(call, "dimensions", 1, 3072)
     return json_answer(embeddings.embedding_body(call.fields, model))
 
 
@@ -79,6 +95,8 @@ def image_edits(call: Call, model: str) -> Answer:
 def _images(call: Call, model: str, images_in: int, kind: str) -> Answer:
     fields = call.fields
     prompt = require(call, "prompt", str)
+    check_range(call, "n", 1, 10)
+    check_range(call, "partial_images", 0, 3)
     if chat.FILTERED_PROMPT in prompt:
         raise errors.image_prompt_filtered()
     if "response_format" in fields and not model.startswith("dall-e"):

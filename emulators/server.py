@@ -71,8 +71,9 @@ class Server:
         if not self._uvicorn.ready.wait(START_S):
             self.stop()
             raise RuntimeError(f"{self.url} did not start within {START_S} s") from self._failure
-        if self._failure is not None:
-            raise RuntimeError(f"{self.url} did not start") from self._failure
+        if self._failure is not None or self._uvicorn.should_exit:  # uvicorn only logs a failed lifespan
+            self.stop()
+            raise RuntimeError(f"{self.url} did not start: the app's start-up failed") from self._failure
         return self
 
     def stop(self) -> None:

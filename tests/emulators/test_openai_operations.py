@@ -13,6 +13,7 @@ import openai
 import pytest
 from openai import AzureOpenAI, OpenAI
 
+from emulators.answers.chat import FILTERED_PROMPT
 from emulators.answers.images import jpeg, png
 from emulators.azure_openai import AzureOpenAI as Emulator
 from emulators.server import Server
@@ -76,6 +77,20 @@ def test_images_may_be_jpeg_but_not_webp(client):
     assert jpeg().startswith(b"\xff\xd8\xff\xdb")
     with pytest.raises(openai.BadRequestError, match="webp"):
         client.images.generate(model="pictures", prompt="x", output_format="webp")
+
+
+@pytest.mark.parametrize("wrong", [{"n": 11}, {"n": 0}, {"partial_images": 4}, {"n": "many"}])
+def test_image_numbers_have_limits(client, wrong):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.generate(model="pictures", prompt="x", extra_body=wrong)
+    assert refused.value.param == next(iter(wrong))
+
+
+def test_image_prompt_filter_has_its_own_shape(client):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.generate(model="pictures", prompt=FILTERED_PROMPT)
+    assert refused.value.code == "content_policy_violation"
+    assert refused.value.response.json()["error"]["inner_error"]["code"] == "ResponsibleAIPolicyViolation"
 
 
 def test_image_models_refuse_response_format(client):

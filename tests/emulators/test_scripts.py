@@ -84,11 +84,8 @@ def test_reset_sends_not_a_byte(openai_emulator, client, step):
 
 def test_reset_is_a_tcp_reset(openai_emulator):
     openai_emulator.app.script("chat", [Reset()])
-    with socket.create_connection(("127.0.0.1", int(openai_emulator.url.rpartition(":")[2]))) as connection:
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\napi-key: right-key\r\ncontent-length: 2\r\n\r\n{{}}"
-        connection.sendall(head.encode())
-        with pytest.raises(ConnectionResetError):
-            connection.recv(100)
+    with connect(openai_emulator) as connection, pytest.raises(ConnectionResetError):
+        connection.recv(100)
 
 
 def _collect(answer: httpx.Response, into: list[bytes]) -> None:
@@ -172,13 +169,29 @@ def test_slow_answer_arrives_complete(openai_emulator, client):
     assert client.post(CHAT, json=STREAM).text.endswith("data: [DONE]\n\n")
 
 
+def connect(openai_emulator, *, length: int = 2) -> socket.socket:
+    """A connection on which a request to the chat deployment was sent, with two bytes of body."""
+    connection = socket.create_connection(("127.0.0.1", int(openai_emulator.url.rpartition(":")[2])))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\napi-key: right-key\r\ncontent-length: {length}\r\n\r\n{{}}"
+    connection.sendall(head.encode())
+    return connection
+
+
 @pytest.mark.parametrize("step", [Hang(), Slow(first_byte_s=3600)])
-def test_silence_ends_when_the_client_leaves(openai_emulator, client, step):
+def test_silence_ends_when_the_client_leaves(openai_emulator, step):
+    log = openai_emulator.app.log
     openai_emulator.app.script("chat", [step])
-    with pytest.raises(httpx.ReadTimeout):
-        client.post(CHAT, json=BODY, timeout=0.05)
-    assert openai_emulator.app.log.wait_until(lambda entries: entries[-1].client_left)
+    with connect(openai_emulator):
+        assert log.wait_until(lambda entries: len(entries) == 1)
+        assert openai_emulator.app.disconnects == 0
+    assert log.wait_until(lambda entries: entries[0].client_left)
     assert openai_emulator.app.disconnects == 1
+
+
+def test_client_that_leaves_while_sending_is_noted(openai_emulator):
+    connect(openai_emulator, length=100).close()
+    assert openai_emulator.app.log.wait_until(lambda entries: len(entries) == 1)
+    assert openai_emulator.app.requests[0].client_left
 
 
 def test_slow_stream_ends_when_the_client_leaves(openai_emulator, client):
