@@ -164,8 +164,7 @@ async def test_client_retries_throttling_by_itself(vault, certificates):
 async def test_hanging_vault_notices_that_the_client_left(vault, client):
     vault.app.script("a", [Hang()])
     reading = asyncio.create_task(client.get_secret("a"))
-    await asyncio.to_thread(
-        vault.app.log.wait_until, lambda entries: len(entries) == 2
-    )  # challenge, then token
+    # The second request is the one with the token; the first asks for the challenge.
+    assert await asyncio.to_thread(vault.app.log.wait_until, lambda entries: len(entries) == 2)
     reading.cancel()
     assert await asyncio.to_thread(vault.app.log.wait_until, lambda entries: entries[-1].client_left)
