@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from gateway.core.conditions import Query, parse_query
-from gateway.core.config_checks import Checks, ConfigLimits
+from gateway.core.config_checks import Checks, ConfigLimits, vendor
 from gateway.core.config_errors import InvalidConfig, path_of, problems_of
 from gateway.core.config_schema import UNSERVED, BreakerPart, RetryPart, StrategyPart, TargetPart
 from gateway.core.params import parse_path
@@ -201,6 +201,7 @@ def _who_serves(
     slug, provider = part.virtual_key, part.provider
     if provider is not None and provider.startswith("@"):
         slug, provider = slug or provider, None
+    provider = vendor(provider) if provider is not None else None
     model = params.override.get("model")
     if isinstance(model, str) and model.startswith("@") and "/" in model and not part.passthrough:
         prefix, _, name = model.partition("/")

@@ -107,7 +107,7 @@ class Checks:
             return
         if provider.startswith("@") and len(provider) > 1:
             return
-        if provider not in self.limits.providers:
+        if vendor(provider) not in self.limits.providers:
             known = ", ".join(sorted(self.limits.providers))
             self._problem(f"{path}.provider", f"must be {known} or @slug, got {provider[:40]!r}")
 
@@ -122,6 +122,12 @@ class Checks:
 
     def _problem(self, path: str, text: str) -> None:
         self.problems.append(f"{path}: {text}")
+
+
+def vendor(name: str) -> str:
+    """A vendor's id in the one spelling: clients also write `azure` and `azure_openai`."""
+    folded = name.lower().replace("_", "-")
+    return "azure-openai" if folded == "azure" else folded
 
 
 def read(node: Any, name: str) -> Any:

@@ -65,7 +65,7 @@ def target_key(leaf: Leaf, model: str | None, origin: str) -> str:
     `origin` names what the request itself brought, for leaves that say nothing of their own.
     """
     own = leaf.credentials
-    where = leaf.virtual_key or own.resource_name or leaf.provider or origin
+    where = f"vk:{leaf.virtual_key}" if leaf.virtual_key else own.resource_name or leaf.provider or origin
     if leaf.custom_host:
         where = f"{where}@{leaf.custom_host}"
     what = own.deployment_id or leaf.params.override.get("model") or model or "default"

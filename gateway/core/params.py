@@ -63,7 +63,7 @@ def parse_path(text: str) -> Path:
     steps: list[str | int] = []
     for part in text.split("."):
         name, *indices = part.split("[")
-        if name or not indices or steps:
+        if name or not indices or not steps:
             steps.append(_name(name))
         steps.extend(_index(index) for index in indices)
     if len(steps) > _MAX_STEPS:
