@@ -228,3 +228,16 @@ class Recorder(Protocol):
     def put(self, record: Record) -> None:
         """Never blocks and never raises."""
         ...
+
+
+class EventExchange(Protocol):
+    """Where instances of the gateway leave each other news of targets: nowhere, or Redis."""
+
+    async def exchange(self, outgoing: Sequence[bytes]) -> list[bytes]:
+        """Publish these events, and give those that others published since the last call.
+
+        `StoreUnavailable` when it does not answer; then nothing of `outgoing` counts as published.
+        """
+        ...
+
+    async def aclose(self) -> None: ...
