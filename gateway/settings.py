@@ -101,6 +101,10 @@ class Settings:
     max_body_mb: int = _setting("GATEWAY_MAX_BODY_MB", 100, _integer(1, 1024), azure=True)
     # Azure's load balancer gives up on a response without a first byte after 230 s.
     upstream_timeout_s: float = _setting("GATEWAY_UPSTREAM_TIMEOUT_S", 225.0, _number(1, 3600))
+    # Bounds of one config: each costs time with every request that uses it.
+    config_nesting: int = _setting("GATEWAY_CONFIG_MAX_NESTING", 10, _integer(1, 50))
+    config_targets: int = _setting("GATEWAY_CONFIG_MAX_TARGETS", 100, _integer(1, 10_000))
+    config_kib: int = _setting("GATEWAY_CONFIG_MAX_KIB", 64, _integer(1, 1024))
 
     @property
     def max_body_bytes(self) -> int:

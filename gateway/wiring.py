@@ -11,18 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.adapters.config_source import ConfigSource
 from gateway.adapters.entra_tokens import EntraTokens, credential_for
+from gateway.adapters.health_sync import HealthSync
 from gateway.adapters.recorder import BackgroundRecorder
+from gateway.adapters.saved_configs import SavedConfigs
 from gateway.adapters.secret_cache import SecretCache
 from gateway.adapters.upstream import UpstreamTransport
 from gateway.adapters.virtual_keys import VirtualKeys
+from gateway.api.configs import ConfigApi
+from gateway.api.health import HealthApi
 from gateway.api.models import ModelApi
 from gateway.api.probe import probe
 from gateway.api.routing import Route, Router
 from gateway.api.virtual_keys import VirtualKeyApi
 from gateway.app import Gateway, no_audit
 from gateway.auth import ADMIN_SECRET, KEY_PREFIX, Authenticator
-from gateway.configs import InlineConfigs
+from gateway.core.config_checks import ConfigLimits
 from gateway.core.cost import pricer
 from gateway.core.health import HealthBoard
 from gateway.core.log_entry import Encoder
@@ -47,10 +52,13 @@ class Services:
     documents: DocumentStore
     transport: UpstreamTransport
     tokens: EntraTokens
+    health_sync: HealthSync | None  # None: this instance keeps what it knows to itself
 
     async def aclose(self) -> None:
         """Stop in order: what was answered is recorded before the stores close."""
         await self.recorder.aclose()
+        if self.health_sync is not None:
+            await self.health_sync.aclose()
         for part in (self.records, self.documents, self.secrets, self.tokens, self.transport):
             await part.aclose()
 
@@ -70,12 +78,15 @@ def compose(settings: Settings) -> Services:
         records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     )
     health = HealthBoard(time.time)
+    pins = Pins(time.time, health.publish)
+    limits = ConfigLimits(settings.config_nesting, settings.config_targets, settings.config_kib * 1024)
+    configs = SavedConfigs(documents, time.time, lambda: secrets.token_hex(16), limits=limits)
     pipeline = Pipeline(
         transport=transport,
         keys=keys,
         tokens=tokens,
         health=health,
-        pins=Pins(time.time, health.publish),
+        pins=pins,
         rules=rules,
         timeout=settings.upstream_timeout_s,
         clock=time.time,
@@ -91,13 +102,18 @@ def compose(settings: Settings) -> Services:
         random_hex=lambda: secrets.token_hex(3),
         probe=lambda key: probe(pipeline, key),
     )
-    routes: list[Route] = [*virtual_keys.routes(), *ModelApi(cache, keys).routes()]
+    routes: list[Route] = [
+        *virtual_keys.routes(),
+        *ModelApi(cache, keys).routes(),
+        *ConfigApi(configs).routes(),
+        *HealthApi(health).routes(),
+    ]
     gateway = Gateway(
         authenticator=Authenticator(cache, admin_key=settings.admin_key),
         router=Router(routes),
         pipeline=pipeline,
         relay=Relay(recorder, time.perf_counter),
-        configs=InlineConfigs(),
+        configs=ConfigSource(configs, limits),
         max_body=settings.max_body_bytes,
         keep_bodies=settings.log_bodies == "all",
         clock=time.time,
@@ -105,7 +121,23 @@ def compose(settings: Settings) -> Services:
         random_bits=random.getrandbits,
         audit=no_audit,
     )
-    return Services(gateway, cache, recorder, records, documents, transport, tokens)
+    sync = health_sync(settings, health, pins, tokens)
+    return Services(gateway, cache, recorder, records, documents, transport, tokens, sync)
+
+
+def health_sync(
+    settings: Settings, health: HealthBoard, pins: Pins, tokens: EntraTokens
+) -> HealthSync | None:
+    """Started exchange of what instances know of targets, where there is a Redis for it."""
+    if settings.redis_url is None:
+        return None
+    from gateway.adapters.health_redis import RedisExchange
+    from gateway.adapters.redis_client import connect
+
+    redis = connect(settings.redis_url, tokens, settings.azure_client_id)
+    sync = HealthSync(health, pins, RedisExchange(redis, secrets.token_hex(8), time.time))
+    sync.start()
+    return sync
 
 
 def secret_store(settings: Settings, folder: Path) -> SecretStore:

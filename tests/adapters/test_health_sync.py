@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from gateway.adapters.health_redis import STREAM, RedisExchange
 from gateway.adapters.health_sync import HealthSync
@@ -119,9 +121,7 @@ async def test_the_stream_is_bounded_in_time(
     assert 0 < await redis.ttl(STREAM) <= 86_400
 
 
-async def test_foreign_entries_are_passed_over(
-    instances: tuple[Instance, Instance], redis: Redis
-) -> None:
+async def test_foreign_entries_are_passed_over(instances: tuple[Instance, Instance], redis: Redis) -> None:
     await redis.xadd(STREAM, {"x": "y"})
     await redis.xadd(STREAM, {"by": "other", "events": 'no json\n["dead"]'})
     await instances[0].sync.step()
@@ -161,7 +161,8 @@ async def test_news_waits_while_the_store_is_away(caplog: pytest.LogCaptureFixtu
 
 
 async def test_a_redis_that_is_gone_is_a_store_that_is_unavailable(tmp_path: Path) -> None:
-    exchange = RedisExchange(Redis(unix_socket_path=str(tmp_path / "none")), "one", lambda: 0.0)
+    nowhere = Redis(unix_socket_path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0))
+    exchange = RedisExchange(nowhere, "one", lambda: 0.0)
     with pytest.raises(StoreUnavailable):
         await exchange.exchange([])
     await exchange.aclose()
