@@ -105,12 +105,22 @@ class Pipeline:
         while True:
             answer = await self._try_once(call, leaf)
             delay = next_delay(leaf.retry, tries, answer.outcome, self.random)
-            if delay is None:
+            if delay is None or self._open(call, leaf):
                 call.record.retry_count = attempt_count(leaf.retry, tries, answer.outcome)
                 return answer
             answer.drop()
             await self.sleep(delay)
             tries = Tries(tries.made + 1, tries.waited + delay)
+
+    def _open(self, call: Call, leaf: Leaf) -> bool:
+        """Whether this or another call's failure opened the circuit: no retry goes to a dead target."""
+        if leaf.breaker is None:
+            return False
+        block = self.health.blocked(leaf, self._key(call, leaf))
+        return block is not None and block.state == "open"
+
+    def _key(self, call: Call, leaf: Leaf) -> str:
+        return target_key(leaf, call.asked.model, call.route_input().origin)
 
     async def _try_once(self, call: Call, leaf: Leaf) -> Answer:
         """One try, written down as an attempt, reported to the health board."""
@@ -129,13 +139,12 @@ class Pipeline:
         return answer
 
     def _report(self, call: Call, leaf: Leaf, answer: Answer) -> None:
-        key = target_key(leaf, call.asked.model, call.route_input().origin)
         signal = NOTHING
         if answer.response is not None and call.operation.scope != "none":
             signal = read_signal(answer.outcome.status, answer.headers, answer.body or b"", self.clock())
             if signal.content_filter:
                 answer.outcome = replace(answer.outcome, content_filter=True)
-        self.health.report(leaf, key, answer.outcome, signal)
+        self.health.report(leaf, self._key(call, leaf), answer.outcome, signal)
 
     async def _send(self, call: Call, leaf: Leaf, attempt: Attempt) -> Answer:
         timeout_ms = call.headers.request_timeout_ms or leaf.request_timeout_ms
@@ -223,9 +232,9 @@ class Pipeline:
     async def _endpoint(self, call: Call, leaf: Leaf) -> Endpoint:
         """Who serves: the target's own words, else the request's."""
         asked, images = call.asked, call.operation.path.startswith("/images/")
-        override = leaf.params.override.get("model")
-        if isinstance(override, str):
-            asked = replace(asked, model=override)
+        model = leaf.params.override.get("model") or asked.model or leaf.params.default.get("model")
+        if isinstance(model, str) and model != asked.model:
+            asked = replace(asked, model=model)
         custom_host = asked.custom_host or leaf.custom_host
         if leaf.brings_own:
             asked = replace(asked, credentials=leaf.credentials, token=asked.token if asked.bearer else None)
