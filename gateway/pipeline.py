@@ -32,7 +32,7 @@ from gateway.core.jsontext import loads
 from gateway.core.ports import TokenSource
 from gateway.core.record import Attempt
 from gateway.core.retry import Outcome, Tries, attempt_count, next_delay, retry_after
-from gateway.core.routing import Final, route
+from gateway.core.routing import Final, Skipped, route
 from gateway.core.signals import NOTHING, read_signal
 from gateway.core.sticky import Pins
 from gateway.core.targets import PLAIN, Leaf
@@ -67,15 +67,19 @@ class Pipeline:
     async def serve(self, call: Call) -> Answer:
         """The answer of the last target tried. Never raises a `GatewayError`: it is in the answer."""
         tree = call.config.tree if call.config is not None else PLAIN
-        steps = route(tree, call.route_input(), self.health, self.pins, self.random)
+        skipped: list[Skipped] = []
+        steps = route(tree, call.route_input(), self.health, self.pins, self.random, skipped)
         answer = Answer(Outcome(500), InternalError("no target was tried"))
         try:
             leaf = next(steps)
             while True:
+                if skipped:
+                    self._note_skipped(call, skipped)
                 answer = await self._try_leaf(call, leaf)
                 leaf = steps.send(answer.outcome)
                 answer.drop()
         except StopIteration as stop:
+            self._note_skipped(call, skipped)
             return self._conclude(call, stop.value, answer)
         except GatewayError as error:  # no condition held
             return Answer(Outcome(error.status), error)
@@ -86,8 +90,6 @@ class Pipeline:
         """Write down how routing went; all targets throttled is a 429 of our own."""
         record = call.record
         record.mode = final.mode
-        for skip in final.skipped:
-            record.attempts.append(Attempt(skip.path, skipped=skip.state, message=skip.why))
         if final.leaf is not None:
             record.option_index = final.leaf.path
             return answer
@@ -98,6 +100,14 @@ class Pipeline:
             headers={"retry-after": str(wait), "retry-after-ms": str(wait * 1000)},
         )
         return Answer(Outcome(error.status), error)
+
+    def _note_skipped(self, call: Call, skipped: list[Skipped]) -> None:
+        """A target that was not asked stands among the tries, where its turn was."""
+        now = self.clock()
+        call.record.attempts.extend(
+            Attempt(skip.path, started_at=now, skipped=skip.state, message=skip.why) for skip in skipped
+        )
+        skipped.clear()
 
     async def _try_leaf(self, call: Call, leaf: Leaf) -> Answer:
         """Try one target until it answers well, or its retries are spent."""

@@ -64,21 +64,27 @@ _Steps = Generator[Leaf, Outcome, _Result]
 
 
 def route(
-    tree: Target, call: RouteInput, health: Health, pins: Pinned, random: Callable[[], float]
+    tree: Target,
+    call: RouteInput,
+    health: Health,
+    pins: Pinned,
+    random: Callable[[], float],
+    skipped: list[Skipped] | None = None,
 ) -> Generator[Leaf, Outcome, Final]:
     """Yield each leaf to try, be sent its outcome, return what the caller is answered with.
 
     `InvalidRequest` when no condition of a router holds and it has no default. `random` gives 0 <= x < 1.
+    Who wants to know between two leaves which targets were passed over gives the list they are put in,
+    and may take them out of it.
     """
     if isinstance(tree, Leaf):
         outcome = yield tree
         return Final(tree, outcome)
-    walk = _Walk(call, health, pins, random)
-    result = yield from walk.visit(tree)
-    skipped = tuple(walk.skipped)
+    passed_over: list[Skipped] = [] if skipped is None else skipped
+    result = yield from _Walk(call, health, pins, random, passed_over).visit(tree)
     if isinstance(result, _Throttled):
-        return Final(None, None, mode_of(tree), skipped, result.until)
-    return Final(result[0], result[1], mode_of(tree), skipped)
+        return Final(None, None, mode_of(tree), tuple(passed_over), result.until)
+    return Final(result[0], result[1], mode_of(tree), tuple(passed_over))
 
 
 def mode_of(tree: Target) -> str:
@@ -97,15 +103,22 @@ _MODES: dict[type, str] = {
 class _Walk:
     """One call's way through its tree."""
 
-    __slots__ = ("_bypass", "_call", "_health", "_pins", "_random", "skipped")
+    __slots__ = ("_bypass", "_call", "_health", "_pins", "_random", "_skipped")
 
-    def __init__(self, call: RouteInput, health: Health, pins: Pinned, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        call: RouteInput,
+        health: Health,
+        pins: Pinned,
+        random: Callable[[], float],
+        skipped: list[Skipped],
+    ) -> None:
         self._call = call
         self._health = health
         self._pins = pins
         self._random = random
+        self._skipped = skipped
         self._bypass = False  # every target of a strategy is blocked: try them all the same
-        self.skipped: list[Skipped] = []
 
     def visit(self, node: Target) -> _Steps:
         if isinstance(node, Leaf):
@@ -134,7 +147,7 @@ class _Walk:
         heed_throttling = listed is None or 429 in listed
         last: _Result | None = None
         blocks: list[Block] = []
-        mark = len(self.skipped)
+        mark = len(self._skipped)
         for child in node.children:
             block = self._block(child)
             if block is not None and (heed_throttling or block.state != "throttled"):
@@ -150,7 +163,7 @@ class _Walk:
         return (yield from self._all_blocked(blocks, mark, lambda: self._fallback(node)))
 
     def _balance(self, node: LoadBalance) -> _Steps:
-        mark = len(self.skipped)
+        mark = len(self._skipped)
         blocks: list[Block] = []
         pool: list[tuple[int, Share]] = []
         for index, share in enumerate(node.children):
@@ -214,7 +227,7 @@ class _Walk:
         times = [block.until for block in blocks if block.state == "throttled"]
         if times:
             return _Throttled(min(times))
-        del self.skipped[mark:]
+        del self._skipped[mark:]
         self._bypass = True
         try:
             return (yield from again())
@@ -241,7 +254,7 @@ class _Walk:
 
     def _skip(self, node: Target, block: Block) -> None:
         key = self._key(node) if isinstance(node, Leaf) else ""
-        self.skipped.append(Skipped(node.path, key, block.state, block.until, block.why))
+        self._skipped.append(Skipped(node.path, key, block.state, block.until, block.why))
 
     def _key(self, leaf: Leaf) -> str:
         return target_key(leaf, self._call.model, self._call.origin)

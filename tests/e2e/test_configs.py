@@ -16,6 +16,8 @@ from portkey_ai import Portkey
 from emulators.azure_openai import AzureOpenAI
 from emulators.server import Server
 from emulators.steps import Hang, Reply, Reset, throttled
+from gateway.adapters.records_sqlite import SqliteRecords
+from gateway.core.log_query import LogQuery
 from gateway.front_door import FrontDoor
 
 ADMIN = "gw-" + "a" * 43
@@ -27,10 +29,14 @@ OPENAI, AZURE, SPARE = "openai", "azure", "spare"
 class World:
     """A gateway with three upstreams, each under a virtual key of its name."""
 
-    url: str
+    gateway: Server
     http: httpx.Client
     upstreams: dict[str, AzureOpenAI]
     hosts: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return self.gateway.url
 
     def portkey(self, config: Any = None, **options: Any) -> Portkey:
         options = {"max_retries": 0, "http_client": self.http, **options}
@@ -62,7 +68,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     gateway = Server(FrontDoor(environ)).start()
     with httpx.Client(base_url=f"{gateway.url}/v1", timeout=20) as http:
         hosts = {name: server.url for name, server in servers.items()}
-        made = World(gateway.url, http, upstreams, hosts)
+        made = World(gateway, http, upstreams, hosts)
         for name in upstreams:
             _store_key(made, name)
         yield made
@@ -435,3 +441,24 @@ def test_a_wrong_config_is_not_saved(world: World) -> None:
     assert answer.status_code == 400
     assert "config.retry.attempts: must be >= 0, got -1" in answer.json()["message"]
     assert world.admin("POST", "/configs", json={"config": {}}).json()["message"] == "name: is required"
+
+
+async def test_a_record_tells_its_config_and_what_was_passed_over(world: World, tmp_path: Path) -> None:
+    world.script(AZURE, throttled(60))
+    config = {**strategy("fallback", to(AZURE), to(SPARE)), "x_team": 1}
+    slug = world.portkey().configs.create(name="Team", config=config).slug
+    for _ in range(2):
+        world.chat(slug)
+    world.gateway.stop()  # which writes what is still to be written
+    records = SqliteRecords(tmp_path)
+    page = await records.page(LogQuery())
+    entry = await records.get(str(page.rows[0]["id"]))
+    await records.aclose()
+    assert entry is not None
+    assert (entry.doc["config"], entry.doc["config_version"]) == (slug, 1)
+    assert (entry.doc["mode"], entry.doc["option_index"]) == ("fallback", "config.targets[1]")
+    assert entry.doc["warnings"] == ["config.x_team: unknown key, ignored"]
+    first, second = entry.doc["attempts"]
+    assert (first["target"], first["skipped"]) == ("config.targets[0]", "throttled")
+    assert first["message"] == "429 with retry-after"
+    assert (second["target"], second["status"]) == ("config.targets[1]", 200)
