@@ -247,7 +247,9 @@ class Pipeline:
             asked = replace(asked, model=model)
         custom_host = asked.custom_host or leaf.custom_host
         if leaf.brings_own:
-            asked = replace(asked, credentials=leaf.credentials, token=asked.token if asked.bearer else None)
+            token = asked.token if asked.bearer else None
+            if asked.credentials is not leaf.credentials or asked.token is not token:
+                asked = replace(asked, credentials=leaf.credentials, token=token)
             slug = leaf.virtual_key
         else:
             slug = asked.virtual_key

@@ -82,6 +82,11 @@ class HealthBoard:
         self._circuits: OrderedDict[str, Circuit] = OrderedDict()
         self._outbox: deque[Event] = deque(maxlen=limit)
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is known of any target, so that nobody needs to ask of one."""
+        return not self._targets and not self._circuits
+
     def blocked(self, leaf: Leaf, key: str) -> Block | None:
         """Why the target must be passed over now, or None."""
         now = self._clock()

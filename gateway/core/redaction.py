@@ -118,6 +118,8 @@ def mask_fields(value: Any, depth: int = 0) -> Any:
     return value
 
 
+# The same config comes with request after request.
+@lru_cache(maxsize=128)
 def _json_header(value: str) -> str:
     try:
         return orjson.dumps(mask_fields(orjson.loads(value))).decode()

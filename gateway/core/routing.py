@@ -20,6 +20,8 @@ from gateway.core.targets import Conditional, Fallback, Leaf, LoadBalance, Share
 class Health(Protocol):
     """What routing asks of the health board."""
 
+    @property
+    def quiet(self) -> bool: ...
     def blocked(self, leaf: Leaf, key: str) -> Block | None: ...
     def enter(self, leaf: Leaf, key: str) -> None: ...
     def leave(self, leaf: Leaf, key: str) -> None: ...
@@ -236,7 +238,7 @@ class _Walk:
 
     def _block(self, node: Target) -> Block | None:
         """Why nothing below `node` can serve now; the soonest of its leaves speaks for it."""
-        if self._bypass or isinstance(node, Conditional):
+        if self._bypass or self._health.quiet or isinstance(node, Conditional):
             return None  # a condition's choice is the config's will, whatever its health
         if isinstance(node, Leaf):
             return self._health.blocked(node, self._key(node))
