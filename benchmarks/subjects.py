@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.cases import Case, post
 from benchmarks.process import Server, free_port, pinned
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 PORTKEY_FOLDER = ROOT / "benchmarks" / "portkey"
 # The versions of Portkey's own lockfile. npm would float them, and every stream then fails with a 500.
 PORTKEY_PACKAGE = {
