@@ -29,16 +29,24 @@ def assemble(stream: bytes, operation: str | None) -> tuple[dict[str, Any], Usag
     return _typed(events), usage
 
 
-def _events(stream: bytes) -> Iterable[dict[str, Any]]:
-    splitter = Splitter()
-    pieces = splitter.feed(stream)
-    datas = [data for piece in (*pieces, splitter.rest()) if (data := data_of(piece)).startswith(b"{")]
+def _events(stream: bytes) -> list[dict[str, Any]]:
+    datas = [data for data in _datas(stream) if data.startswith(b"{")]
     try:
         # One call for all of them costs a fifth of a call for each.
         parsed = orjson.loads(b"[%b]" % b",".join(datas))
     except orjson.JSONDecodeError:
         parsed = [_object(data) for data in datas]
     return [event for event in parsed if isinstance(event, dict)]
+
+
+def _datas(stream: bytes) -> Iterable[bytes]:
+    """Each event's data. Without a CR, and with one line an event, two plain cuts do."""
+    if b"\r" not in stream:
+        *whole, rest = stream.split(b"\n\n")
+        if all(event.startswith(b"data: ") and b"\n" not in event for event in whole):
+            return [*(event[6:] for event in whole), data_of(rest)]
+    splitter = Splitter()
+    return map(data_of, [*splitter.feed(stream), splitter.rest()])
 
 
 def _object(data: bytes) -> Any:
@@ -51,10 +59,12 @@ def _object(data: bytes) -> Any:
 def _chat(events: list[dict[str, Any]]) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
+    before: dict[str, Any] = {}
     for event in events:
-        told = {k: v for k, v in event.items() if k != "choices" and v not in (None, "", [])}
-        answer.update(told)
-        pieces = event.get("choices")
+        pieces = event.pop("choices", None)
+        if event != before:  # all but the choices stays the same for most of a stream
+            answer.update((k, v) for k, v in event.items() if v not in (None, "", []))
+            before = event
         for piece in pieces if isinstance(pieces, list) else ():
             if isinstance(piece, dict):
                 _join_choice(choices, piece)

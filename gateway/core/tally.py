@@ -1,5 +1,6 @@
 """What is read of a stream while it passes: its usage, its model, whether it said that it is done."""
 
+import re
 from typing import Any
 
 import orjson
@@ -7,6 +8,10 @@ import orjson
 from gateway.core.record import Record
 from gateway.core.sse import Splitter, data_of
 from gateway.core.usage import is_usage_only, merge, usage_of
+
+# Streams whose usage was asked for say `"usage":null` in each event but the last.
+_TELLS = re.compile(rb'"usage"(?!:null)')
+_DONE = b"data: [DONE]"
 
 
 def note_model(record: Record, answer: Any) -> None:
@@ -28,6 +33,25 @@ class Tally:
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the chunk goes to the client now."""
+        plain = self._plain(chunk)
+        if plain:
+            ahead, chunk = chunk[:plain], chunk[plain:]
+            self._done = self._done or ahead.startswith(_DONE) or b"\n\n" + _DONE in ahead
+            return ahead + self._cut(chunk) if chunk else ahead
+        return self._cut(chunk)
+
+    def _plain(self, chunk: bytes) -> int:
+        """How many bytes at the front are whole events without usage: they need no cutting.
+
+        Nearly all of a stream is; an event costs a hundred times less this way.
+        """
+        if not self._splitter.empty or b"\r" in chunk:
+            return 0
+        told = _TELLS.search(chunk)
+        end = chunk.rfind(b"\n\n", 0, told.start()) if told else chunk.rfind(b"\n\n")
+        return end + 2 if end >= 0 else 0
+
+    def _cut(self, chunk: bytes) -> bytes:
         events = self._splitter.feed(chunk)
         kept = [event for event in events if not self._read(event)]
         if not self._strip:
@@ -48,8 +72,8 @@ class Tally:
 
     def _read(self, event: bytes) -> bool:
         """Look for usage; whether the event is to be taken out."""
-        if b'"usage"' not in event or b'"usage":null' in event:
-            self._done = self._done or event.startswith(b"data: [DONE]")
+        if not _TELLS.search(event):
+            self._done = self._done or event.startswith(_DONE)
             return False
         try:
             value = orjson.loads(data_of(event))
