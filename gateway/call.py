@@ -1,7 +1,7 @@
 """One inference call as the pipeline sees it: what was asked, by whom, and what came of it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,14 +67,17 @@ class Answer:
     asked_usage: bool = False
     json: Any = None  # of a whole answer in JSON
     pending: asyncio.Future[bytes] | None = None  # the stream's first bytes, when they are late
+    chunks: AsyncIterator[bytes] | None = None
 
     async def next_chunk(self) -> bytes:
         """The next bytes of a good answer, empty at its end."""
-        assert self.response is not None
         if self.pending is not None:
             pending, self.pending = self.pending, None
             return await pending
-        return await anext(aiter(self.response.stream), b"")  # type: ignore[arg-type]
+        if self.chunks is None:
+            assert self.response is not None
+            self.chunks = aiter(self.response.stream)  # type: ignore[arg-type]
+        return await anext(self.chunks, b"")
 
     def drop(self) -> None:
         """Let go of the upstream at once. What was read to its end keeps its connection."""
@@ -90,13 +93,14 @@ class Answer:
 def asked_of(headers: RequestHeaders, body: ClientBody, operation: Operation, token: str | None) -> Asked:
     """What the request says of its upstream, in its headers, its path and before its model."""
     prefix, model = split_model(body.model)
+    in_path, deployment = split_model(operation.deployment)
     provider = headers.portkey("provider")
     slug = headers.portkey("virtual-key")
     if provider and provider.startswith("@"):
         slug, provider = slug or provider[1:], None
     slug = slug.removeprefix("@") if slug else None
     if slug is None and provider is None:
-        slug = prefix
+        slug = prefix or in_path
     return Asked(
         virtual_key=slug,
         provider=provider,
@@ -105,7 +109,7 @@ def asked_of(headers: RequestHeaders, body: ClientBody, operation: Operation, to
         token=token,
         bearer="authorization" in headers.forwarded,
         model=model,
-        deployment=operation.deployment,
+        deployment=deployment,
     )
 
 

@@ -223,9 +223,7 @@ class Pipeline:
 
     async def _first_event(self, answer: Answer, *, patient: bool) -> None:
         """Wait for a stream's first bytes: until one is relayed, another target can still serve."""
-        assert answer.response is not None
-        stream = answer.response.stream
-        first = asyncio.ensure_future(anext(aiter(stream), b""))  # type: ignore[arg-type]
+        first = asyncio.ensure_future(answer.next_chunk())
         try:
             done, _ = await asyncio.wait({first}, timeout=None if patient else FIRST_EVENT)
         except asyncio.CancelledError:

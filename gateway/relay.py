@@ -13,7 +13,7 @@ from gateway.core.record import Record
 from gateway.core.tally import note_model
 from gateway.core.upstream_errors import normalise_error
 from gateway.core.usage import usage_of
-from gateway.stream import RelayedStream
+from gateway.stream import PING_SECONDS, RelayedStream
 
 _NOT_PASSED = frozenset(
     {
@@ -93,9 +93,12 @@ def error_response(record: Record, error: GatewayError, *, admin: bool = False) 
 class Relay:
     """Turns answers into responses, and puts each call's record away exactly once."""
 
-    def __init__(self, recorder: Recorder, timer: Callable[[], float]) -> None:
+    def __init__(
+        self, recorder: Recorder, timer: Callable[[], float], *, ping_seconds: float = PING_SECONDS
+    ) -> None:
         self._recorder = recorder
         self._timer = timer
+        self._ping_seconds = ping_seconds
 
     def fail(self, record: Record, begun: float, error: GatewayError) -> RawResponse:
         """A call that ended before an upstream answered."""
@@ -112,7 +115,15 @@ class Relay:
         headers = portkey_headers(record) + _passed(answer.headers)
         if answer.body is None:
             assert answer.response is not None
-            return RelayedStream(call, answer, headers, timer=self._timer, begun=begun, finish=self.finish)
+            return RelayedStream(
+                call,
+                answer,
+                headers,
+                timer=self._timer,
+                begun=begun,
+                finish=self.finish,
+                ping_seconds=self._ping_seconds,
+            )
         if answer.outcome.status >= 400:
             body = normalise_error(answer.body, answer.outcome.status, record.provider)
             record.error_class = str(body["error"].get("code") or answer.outcome.status)

@@ -35,6 +35,7 @@ class RelayedStream(Response):
         timer: Callable[[], float],
         begun: float,
         finish: Callable[[Record, float], None],
+        ping_seconds: float = PING_SECONDS,
     ) -> None:
         content_type = answer.headers.get("content-type", "application/octet-stream")
         self._events = content_type.lower().startswith("text/event-stream")
@@ -45,6 +46,7 @@ class RelayedStream(Response):
         self._add_headers(answer)
         self._call, self._answer = call, answer
         self._timer, self._begun, self._finish = timer, begun, finish
+        self._ping_seconds = ping_seconds
         self._tally = Tally(call.record, strip=answer.asked_usage) if self._events else None
         self._boundary = True  # no event is half sent
         self._reading = False  # waiting for the upstream, so nothing else is being sent
@@ -121,9 +123,7 @@ class RelayedStream(Response):
             chunk = self._tally.feed(chunk)
         if not chunk:
             return
-        if self._ping is not None:
-            await self._ping
-            self._ping = None
+        await self._pinged()
         self._boundary = chunk.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
         self._sent_at = self._timer()
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -132,6 +132,7 @@ class RelayedStream(Response):
         rest = self._tally.rest() if self._tally is not None else b""
         if self._tally is not None and self._ends_with_done() and not self._tally.done:
             self._broken("stream_cut_short", "the upstream's stream ended without [DONE]")
+        await self._pinged()
         await send({"type": "http.response.body", "body": rest, "more_body": False})
 
     def _ends_with_done(self) -> bool:
@@ -145,11 +146,12 @@ class RelayedStream(Response):
         self._broken("upstream_broken", message)
         if not self._events:
             raise ConnectionResetError(message)  # the server cuts the connection: no false end
-        rest = self._tally.rest() if self._tally is not None else b""
+        await self._pinged()
         error = {"message": message, "type": "gateway_error", "param": None, "code": "upstream_broken"}
         event = b"event: error\ndata: " + dumps({"error": error, "message": message}) + b"\n\n"
-        separator = b"" if self._boundary and not rest else b"\n\n"
-        await send({"type": "http.response.body", "body": rest + separator + event, "more_body": False})
+        # Half an event that waits for its end is let go of: a client would fail on it, not on the error.
+        separator = b"" if self._boundary else b"\n\n"
+        await send({"type": "http.response.body", "body": separator + event, "more_body": False})
 
     def _broken(self, error_class: str, message: str) -> None:
         record = self._call.record
@@ -159,12 +161,19 @@ class RelayedStream(Response):
         """Ping when all is quiet, between events only, and never beside another send."""
         loop = asyncio.get_running_loop()
         idle = self._timer() - self._sent_at
-        if idle >= PING_SECONDS and self._reading and self._boundary and self._ping is None:
+        if idle >= self._ping_seconds and self._reading and self._boundary and self._ping is None:
             self._sent_at, idle = self._timer(), 0.0
             self._ping = loop.create_task(self._send_ping(send))
         elif self._ping is not None and self._ping.done():
             self._ping = None
-        self._tick_handle = loop.call_later(max(PING_SECONDS - idle, 0.5), self._tick, send)
+        wait = max(self._ping_seconds - idle, self._ping_seconds / 30)
+        self._tick_handle = loop.call_later(wait, self._tick, send)
+
+    async def _pinged(self) -> None:
+        """Let a ping that is on its way go first: a server takes one message at a time."""
+        if self._ping is not None:
+            ping, self._ping = self._ping, None
+            await ping
 
     @staticmethod
     async def _send_ping(send: Send) -> None:

@@ -69,7 +69,8 @@ PROXIED = frozenset(
 )
 
 # Bare prefixes that the Functions front door registers, since a root catch-all breaks the host.
-_DEPLOYMENT_PATH = re.compile(r"/deployments/([^/]{1,128})(/.+)")
+# `@slug/name` counts as one, since Azure's clients write the model there: some escape its slash, some not.
+_DEPLOYMENT_PATH = re.compile(r"/deployments/((?:@[^/%]{1,128}/)?[^/]{1,256})(/.+)")
 
 
 @dataclass(frozen=True, slots=True)

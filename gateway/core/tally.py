@@ -11,7 +11,7 @@ from gateway.core.usage import is_usage_only, merge, usage_of
 
 # Streams whose usage was asked for say `"usage":null` in each event but the last.
 _TELLS = re.compile(rb'"usage"(?!:null)')
-_DONE = b"data: [DONE]"
+_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 
 
 def note_model(record: Record, answer: Any) -> None:
@@ -21,7 +21,11 @@ def note_model(record: Record, answer: Any) -> None:
 
 
 class Tally:
-    """Counts a stream's tokens as its events pass, and takes out the usage event nobody asked for."""
+    """Counts a stream's tokens as its events pass, and takes out the usage event nobody asked for.
+
+    Events pass whole: where the upstream breaks off inside one, the client has not seen its half, and
+    the event that tells of the break can be read.
+    """
 
     __slots__ = ("_done", "_record", "_splitter", "_strip")
 
@@ -36,7 +40,7 @@ class Tally:
         plain = self._plain(chunk)
         if plain:
             ahead, chunk = chunk[:plain], chunk[plain:]
-            self._done = self._done or ahead.startswith(_DONE) or b"\n\n" + _DONE in ahead
+            self._done = self._done or _DONE.search(ahead) is not None
             return ahead + self._cut(chunk) if chunk else ahead
         return self._cut(chunk)
 
@@ -52,18 +56,13 @@ class Tally:
         return end + 2 if end >= 0 else 0
 
     def _cut(self, chunk: bytes) -> bytes:
-        events = self._splitter.feed(chunk)
-        kept = [event for event in events if not self._read(event)]
-        if not self._strip:
-            return chunk
+        kept = [event for event in self._splitter.feed(chunk) if not self._read(event)]
         return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def rest(self) -> bytes:
-        """What is left at the end, when the stream was held back to strip it."""
+        """What is left at the end: an event that no blank line ended."""
         rest = self._splitter.rest()
-        if rest and self._read(rest):
-            return b""
-        return rest if self._strip else b""
+        return b"" if rest and self._read(rest) else rest
 
     @property
     def done(self) -> bool:
@@ -73,7 +72,7 @@ class Tally:
     def _read(self, event: bytes) -> bool:
         """Look for usage; whether the event is to be taken out."""
         if not _TELLS.search(event):
-            self._done = self._done or event.startswith(_DONE)
+            self._done = self._done or _DONE.search(event) is not None
             return False
         try:
             value = orjson.loads(data_of(event))
