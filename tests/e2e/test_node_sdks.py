@@ -1,0 +1,243 @@
+"""Portkey's and OpenAI's SDKs for Node against the gateway; the first of Portkey's too."""
+
+import json
+import subprocess
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import AZURE_KEY, AZURE_TOKEN, VERSION
+from tests.support.process import base_environ
+from tests.support.sdks import NODE, NotInstalled, node_modules
+
+TEXT = "You said: Say this is a test"
+
+
+@pytest.fixture(scope="session")
+def modules() -> Path:
+    try:
+        return node_modules()
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def node(modules: Path) -> Callable[..., Any]:
+    """Runs a scenario of `node/run.mjs`; gives what the SDK's user sees."""
+
+    def run(scenario: str, sdk: str, options: dict[str, Any], **given: Any) -> Any:
+        ran = subprocess.run(
+            ["node", str(NODE / "run.mjs"), scenario],
+            input=json.dumps({"sdk": sdk, "options": options, "model": "gpt4", **given}),
+            env={**base_environ(), "SDKS": str(modules)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    return run
+
+
+@pytest.fixture(params=["portkey", "portkey-seed", "openai", "openai-with-headers", "azure"])
+def client(request, gateway, azure_slug) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(SDK, its options, more for the scenario) of every family, all with the same virtual key."""
+    base, sdk = f"{gateway.url}/v1", request.param
+    if sdk.startswith("portkey"):
+        return sdk, {"apiKey": gateway.key, "virtualKey": azure_slug, "baseURL": base}, {}
+    if sdk == "openai":
+        options = {"apiKey": gateway.key, "baseURL": base}
+        return sdk, {**options, "defaultHeaders": {"x-portkey-virtual-key": azure_slug}}, {}
+    if sdk == "azure":
+        options = {"apiKey": gateway.key, "endpoint": gateway.url, "apiVersion": VERSION}
+        return sdk, {**options, "defaultHeaders": {"x-portkey-virtual-key": azure_slug}}, {"model": "chat"}
+    headers = {"apiKey": gateway.key, "virtualKey": azure_slug}
+    return sdk, {"apiKey": "sk-anything", "baseURL": base}, {"headers": headers}
+
+
+@pytest.mark.parametrize("scenario", ["chat", "stream"])
+def test_chat(node, client, scenario, upstream):
+    sdk, options, more = client
+    assert node(scenario, sdk, options, **more)["ok"]["text"] == TEXT
+    assert upstream.last.target == f"/openai/deployments/chat/chat/completions?api-version={VERSION}"
+    assert (upstream.last.header("api-key"), upstream.last.header("authorization")) == (AZURE_KEY, None)
+
+
+def test_images_without_a_model(node, client, upstream):
+    sdk, options, more = client
+    if sdk == "azure":
+        pytest.skip("AzureOpenAI writes the model into the path; it has no call without one")
+    assert node("images", sdk, options, **more)["ok"]["start"] == "PNG"
+    assert upstream.last.path == "/openai/deployments/pictures/images/generations"
+    assert upstream.last.header("authorization") is None
+
+
+def test_the_other_operations(node, client, tmp_path, upstream):
+    sdk, options, more = client
+    sound, lines = tmp_path / "silence.wav", tmp_path / "batch.jsonl"
+    with wave.open(str(sound), "wb") as out:
+        out.setparams((1, 2, 8000, 800, "NONE", ""))
+        out.writeframes(bytes(1600))
+    body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+    lines.write_text(
+        json.dumps({"custom_id": "1", "method": "POST", "url": "/chat/completions", "body": body})
+    )
+    assert node("embeddings", sdk, options, **more)["ok"]["count"] > 0
+    assert node("transcription", sdk, options, file=str(sound), **more)["ok"]["text"]
+    assert node("speech", sdk, options, **more)["ok"]["start"] == "RIFF"
+    assert node("files", sdk, options, file=str(lines), **more)["ok"]["status"] == "completed"
+    assert all(received.header("api-key") == AZURE_KEY for received in upstream.app.requests)
+    assert not any(received.header("authorization") for received in upstream.app.requests)
+
+
+def test_responses(node, client):
+    sdk, options, more = client
+    if sdk == "portkey-seed":
+        pytest.skip("the first SDK has no responses")
+    assert node("responses", sdk, options, **more)["ok"]["text"]
+
+
+def test_models(node, gateway, azure_slug):
+    found = node("models", "openai", {"apiKey": gateway.key, "baseURL": f"{gateway.url}/v1"})
+    assert f"@{azure_slug}/gpt4" in found["ok"]["ids"]
+
+
+def test_the_model_may_name_the_virtual_key(node, gateway, azure_slug, upstream):
+    options = {"apiKey": gateway.key, "baseURL": f"{gateway.url}/v1"}
+    assert node("chat", "openai", options, model=f"@{azure_slug}/chat-two")["ok"]["text"] == TEXT
+    assert upstream.last.path == "/openai/deployments/chat-two/chat/completions"
+
+
+def test_azure_client_names_the_virtual_key_in_its_model(node, gateway, azure_slug, upstream):
+    options = {"apiKey": gateway.key, "endpoint": gateway.url, "apiVersion": VERSION}
+    assert node("chat", "azure", options, model=f"@{azure_slug}/chat-two")["ok"]["text"] == TEXT
+    assert upstream.last.path == "/openai/deployments/chat-two/chat/completions"
+
+
+def test_a_base_url_with_a_slash_at_its_end(node, gateway, azure_slug):
+    options = {"apiKey": gateway.key, "virtualKey": azure_slug, "baseURL": f"{gateway.url}/v1/"}
+    assert node("chat", "portkey", options)["ok"]["text"] == TEXT
+
+
+def test_response_headers_reach_the_user(node, gateway, azure_slug):
+    options = {"apiKey": gateway.key, "virtualKey": azure_slug, "baseURL": f"{gateway.url}/v1"}
+    headers = node("chat", "portkey", {**options, "traceID": "trace-9"})["ok"]["headers"]
+    assert headers["trace-id"] == "trace-9"
+    assert headers["provider"] == "azure-openai"
+    assert headers["retry-attempt-count"] == "0"
+    assert headers["cache-status"] == "DISABLED"
+    assert headers["last-used-option-index"] == "config"
+
+
+def test_a_virtual_key_for_one_call(node, gateway, azure_slug, upstream):
+    options = {"apiKey": gateway.key, "virtualKey": "nowhere", "baseURL": f"{gateway.url}/v1"}
+    assert node("override", "portkey", options, virtualKey=azure_slug)["ok"]["text"] == TEXT
+
+
+def test_an_inline_config(node, gateway, azure_slug, upstream):
+    config = {"virtual_key": azure_slug, "override_params": {"model": "chat-two"}}
+    options = {"apiKey": gateway.key, "config": config, "baseURL": f"{gateway.url}/v1"}
+    assert node("stream", "portkey", options)["ok"]["text"] == TEXT
+    assert upstream.last.path == "/openai/deployments/chat-two/chat/completions"
+
+
+# --- direct credentials
+
+
+@pytest.mark.parametrize(
+    ("sdk", "deployment", "authorization"),
+    [
+        ("portkey", "azureDeploymendId", "authorization"),  # as Portkey's page has it
+        ("portkey", "azureDeploymentId", "Authorization"),
+        ("portkey-seed", "azureDeploymentId", "Authorization"),
+    ],
+)
+@pytest.mark.parametrize("scenario", ["chat", "images"])
+def test_direct_credentials(node, gateway, upstream, sdk, deployment, authorization, scenario):
+    name = "pictures" if scenario == "images" else "chat"
+    options = {
+        "apiKey": gateway.key,
+        "provider": "azure-openai",
+        "customHost": upstream.url,
+        deployment: name,
+        "azureApiVersion": "2025-04-01-preview",
+        authorization: f"Bearer {AZURE_KEY}",
+        "baseURL": f"{gateway.url}/v1",
+    }
+    found = node(scenario, sdk, options)
+    assert "ok" in found, found
+    assert upstream.last.path.startswith(f"/openai/deployments/{name}/")
+    assert (upstream.last.header("api-key"), upstream.last.header("authorization")) == (AZURE_KEY, None)
+
+
+def test_a_forwarded_jwt(node, gateway, upstream):
+    options = {
+        "apiKey": gateway.key,
+        "provider": "azure-openai",
+        "customHost": upstream.url,
+        "azureDeploymendId": "chat",
+        "azureApiVersion": VERSION,
+        "authorization": f"Bearer {AZURE_TOKEN}",
+        "forwardHeaders": ["authorization"],
+        "baseURL": f"{gateway.url}/v1",
+    }
+    assert node("chat", "portkey", options)["ok"]["text"] == TEXT
+    authorization = [value for name, value in upstream.last.headers if name == "authorization"]
+    assert authorization == [f"Bearer {AZURE_TOKEN}"]
+    assert upstream.last.header("api-key") is None
+
+
+def test_the_first_sdk_loses_the_credential_and_hears_which_header_is_missing(node, gateway):
+    """portkey-ai 1.4.0 drops `azureDeploymendId` and lower-case `authorization` of its own sample."""
+    options = {
+        "apiKey": gateway.key,
+        "provider": "azure-openai",
+        "azureResourceName": "res",
+        "azureDeploymendId": "dep",
+        "azureApiVersion": VERSION,
+        "authorization": f"Bearer {AZURE_KEY}",
+        "baseURL": f"{gateway.url}/v1",
+    }
+    for scenario in ("chat", "images"):  # images carry the gateway's key as Authorization
+        error = node(scenario, "portkey-seed", options)["error"]
+        assert error["status"] == 400
+        assert "Authorization" in error["message"]
+
+
+# --- errors and virtual keys
+
+
+@pytest.mark.parametrize("scenario", ["chat", "images"])
+@pytest.mark.parametrize("sdk", ["portkey", "portkey-seed"])
+def test_an_unknown_slug_is_a_404_whose_message_names_it(node, gateway, sdk, scenario):
+    options = {"apiKey": gateway.key, "virtualKey": "azure-nowhere", "baseURL": f"{gateway.url}/v1"}
+    error = node(scenario, sdk, options)["error"]
+    assert (error["name"], error["status"]) == ("NotFoundError", 404)
+    assert "virtual key 'azure-nowhere' does not exist" in error["message"]
+
+
+def test_virtual_keys_through_the_sdk(node, gateway, upstream):
+    create = {
+        "name": "From Node",
+        "provider": "azure-openai",
+        "key": AZURE_KEY,
+        "customHost": upstream.url,
+        "deploymentConfig": [
+            {"apiVersion": VERSION, "deploymentName": "chat-two", "alias": "quick", "is_default": True}
+        ],
+    }
+    options = {"apiKey": gateway.key, "baseURL": f"{gateway.url}/v1"}
+    found = node("virtualKeys", "portkey", options, create=create)["ok"]
+    slug = found["made"]["slug"]
+    assert found["made"]["data"]["slug"] == slug
+    assert found["read"]["name"] == "From Node"
+    assert slug in [item["slug"] for item in found["list"]["data"]]
+    assert AZURE_KEY not in json.dumps(found)
+    user = {**options, "virtualKey": slug}
+    assert node("chat", "portkey", user, model="quick")["ok"]["text"] == TEXT
+    assert upstream.last.path == "/openai/deployments/chat-two/chat/completions"
