@@ -42,6 +42,7 @@ class Call:
             pathname=self.record.path,
             params=self._params,
             model=asked.model,
+            operation=self.operation.name,
             origin=asked.virtual_key or asked.custom_host or asked.credentials.resource_name or "request",
         )
 

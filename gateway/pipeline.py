@@ -126,7 +126,7 @@ class Pipeline:
         """Whether this or another call's failure opened the circuit: no retry goes to a dead target."""
         if leaf.breaker is None:
             return False
-        block = self.health.blocked(leaf, self._key(call, leaf))
+        block = self.health.blocked(leaf, self._key(call, leaf), call.operation.name)
         return block is not None and block.state == "open"
 
     def _key(self, call: Call, leaf: Leaf) -> str:
@@ -154,7 +154,10 @@ class Pipeline:
             signal = read_signal(answer.outcome.status, answer.headers, answer.body or b"", self.clock())
             if signal.content_filter:
                 answer.outcome = replace(answer.outcome, content_filter=True)
-        self.health.report(leaf, self._key(call, leaf), answer.outcome, signal)
+        # What failed before anything was sent, a forbidden model or a vault that is away, says nothing of
+        # the target.
+        if answer.error is None or isinstance(answer.error, UpstreamFault):
+            self.health.report(leaf, self._key(call, leaf), answer.outcome, signal, call.operation.name)
 
     async def _send(self, call: Call, leaf: Leaf, attempt: Attempt) -> Answer:
         timeout_ms = call.headers.request_timeout_ms or leaf.request_timeout_ms

@@ -87,16 +87,12 @@ class HealthBoard:
         """Nothing is known of any target, so that nobody needs to ask of one."""
         return not self._targets and not self._circuits
 
-    def blocked(self, leaf: Leaf, key: str) -> Block | None:
-        """Why the target must be passed over now, or None."""
+    def blocked(self, leaf: Leaf, key: str, operation: str = "") -> Block | None:
+        """Why the target must be passed over now by a call of that operation, or None."""
         now = self._clock()
-        block = self._targets.get(key)
-        if block is not None:
-            if block.until > now:
-                return block
-            del self._targets[key]
-        if leaf.breaker is None:
-            return None
+        block = self._known(key, now) or self._known(_narrow(key, operation), now)
+        if block is not None or leaf.breaker is None:
+            return block
         circuit = self._circuits.get(_circuit_key(leaf, key))
         until = circuit.blocked_until(now) if circuit is not None else None
         return None if until is None else Block("open", until, "the circuit breaker is open")
@@ -116,13 +112,16 @@ class HealthBoard:
         if leaf.breaker is not None and (circuit := self._circuits.get(_circuit_key(leaf, key))) is not None:
             circuit.end_probe()
 
-    def report(self, leaf: Leaf, key: str, outcome: Outcome, signal: Signal = NOTHING) -> None:
+    def report(
+        self, leaf: Leaf, key: str, outcome: Outcome, signal: Signal = NOTHING, operation: str = ""
+    ) -> None:
         """Note how one try ended."""
         if signal.state:
-            self._mark(key, Block(signal.state, signal.until, signal.why))
-        elif outcome.ok and key in self._targets:
-            del self._targets[key]
-            self._outbox.append(Event("well", key))
+            name = _narrow(key, operation) if signal.narrow else key
+            self._mark(name, Block(signal.state, signal.until, signal.why))
+        elif outcome.ok and self._targets:
+            self._clear(key)
+            self._clear(_narrow(key, operation))
         if leaf.breaker is not None:
             self._count(leaf, key, outcome)
 
@@ -157,6 +156,20 @@ class HealthBoard:
                 self._targets.pop(event.key, None)
             elif event.kind in ("open", "probing", "closed"):
                 self._absorb_circuit(event)
+
+    def _known(self, key: str, now: float) -> Block | None:
+        block = self._targets.get(key)
+        if block is None or block.until > now:
+            return block
+        del self._targets[key]
+        return None
+
+    def _clear(self, key: str) -> None:
+        """A good answer disproves death. Not throttling: it may have been on its way before the 429."""
+        block = self._targets.get(key)
+        if block is not None and block.state == "dead":
+            del self._targets[key]
+            self._outbox.append(Event("well", key))
 
     def _mark(self, key: str, block: Block) -> None:
         known = self._targets.get(key)
@@ -199,6 +212,10 @@ class HealthBoard:
             circuit.close()
         elif circuit.opened:
             circuit.probe_until = max(event.until, circuit.probe_until)
+
+
+def _narrow(key: str, operation: str) -> str:
+    return f"{key}#{operation}"
 
 
 def _circuit_key(leaf: Leaf, key: str) -> str:

@@ -17,6 +17,7 @@ class RouteInput:
     pathname: str = ""
     params: Callable[[], Mapping[str, Any]] = lambda: _NO_PARAMS
     model: str | None = None  # as asked for
+    operation: str = ""  # "chat/completions", ...
     origin: str = "request"  # the virtual key or host the request itself brought
 
     def lookup(self, path: Path) -> Any:

@@ -22,7 +22,7 @@ class Health(Protocol):
 
     @property
     def quiet(self) -> bool: ...
-    def blocked(self, leaf: Leaf, key: str) -> Block | None: ...
+    def blocked(self, leaf: Leaf, key: str, operation: str) -> Block | None: ...
     def enter(self, leaf: Leaf, key: str) -> None: ...
     def leave(self, leaf: Leaf, key: str) -> None: ...
 
@@ -241,7 +241,7 @@ class _Walk:
         if self._bypass or self._health.quiet or isinstance(node, Conditional):
             return None  # a condition's choice is the config's will, whatever its health
         if isinstance(node, Leaf):
-            return self._health.blocked(node, self._key(node))
+            return self._health.blocked(node, self._key(node), self._call.operation)
         return self._soonest(_below(node))
 
     def _soonest(self, children: Sequence[Target]) -> Block | None:

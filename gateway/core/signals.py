@@ -22,6 +22,7 @@ class Signal:
     until: float = 0.0  # unix seconds
     why: str = ""
     content_filter: bool = False  # a 400 about the content, not about the target
+    narrow: bool = False  # true of this operation only: the deployment may well serve others
 
 
 NOTHING = Signal()
@@ -76,7 +77,8 @@ def _missing(head: bytes, now: float) -> Signal:
     if b"DeploymentNotFound" in head:
         return Signal("dead", now + DEAD_SECONDS, "404: there is no such deployment")
     if b"resource not found" in head.lower():
-        return Signal("dead", now + DEAD_SECONDS, "404: resource not found")
+        # Also what Azure says of an operation that a deployment or its API version does not have.
+        return Signal("dead", now + DEAD_SECONDS, "404: resource not found", narrow=True)
     return NOTHING
 
 

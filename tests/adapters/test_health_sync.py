@@ -92,7 +92,7 @@ async def test_what_one_instance_finds_the_others_know(
 
 async def test_an_instance_does_not_hear_itself(instances: tuple[Instance, Instance], now: float) -> None:
     one, two = instances
-    one.throttle("k", now)
+    one.board.report(LEAF, "k", Outcome(410), Signal("dead", now + 60, "test"))
     await one.sync.step()
     one.board.report(LEAF, "k", Outcome(200))
     await one.sync.step()

@@ -65,11 +65,27 @@ def test_a_throttled_target_is_blocked_until_its_time(board: HealthBoard, clock:
     assert board.snapshot() == []
 
 
-def test_a_good_answer_clears_what_was_known(board: HealthBoard) -> None:
+def test_a_straggler_does_not_end_throttling(board: HealthBoard) -> None:
+    board.report(LEAF, "k", Outcome(429), THROTTLED)
+    board.report(LEAF, "k", Outcome(200))
+    assert board.blocked(LEAF, "k") is not None
+
+
+def test_a_good_answer_ends_death(board: HealthBoard) -> None:
     board.report(LEAF, "k", Outcome(404), Signal("dead", 1300.0, "404"))
     board.report(LEAF, "k", Outcome(200))
     assert board.blocked(LEAF, "k") is None
     assert [event.kind for event in board.drain()] == ["dead", "well"]
+
+
+def test_what_one_operation_finds_missing_does_not_block_the_others(board: HealthBoard) -> None:
+    board.report(LEAF, "k", Outcome(404), Signal("dead", 1300.0, "404", narrow=True), "responses")
+    assert board.blocked(LEAF, "k", "responses") is not None
+    assert board.blocked(LEAF, "k", "chat/completions") is None
+    board.report(LEAF, "k", Outcome(200), operation="chat/completions")
+    assert board.blocked(LEAF, "k", "responses") is not None
+    board.report(LEAF, "k", Outcome(200), operation="responses")
+    assert board.blocked(LEAF, "k", "responses") is None
 
 
 def test_other_targets_are_not_blocked(board: HealthBoard) -> None:

@@ -78,6 +78,11 @@ def test_a_deployment_that_is_gone_is_dead_for_five_minutes(status: int, head: b
     assert (signal.state, signal.until) == ("dead", NOW + 300)
 
 
+def test_a_missing_resource_is_told_of_its_operation_alone() -> None:
+    assert read_signal(404, {}, b"Resource not found", NOW).narrow
+    assert not read_signal(404, {}, b"DeploymentNotFound", NOW).narrow
+
+
 @pytest.mark.parametrize(
     "head",
     [
