@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from emulators.steps import Hang, Reply, Reset, throttled
 from gateway.adapters.records_sqlite import SqliteRecords
 from gateway.core.log_query import LogQuery
 from gateway.front_door import FrontDoor
+from tests.support.sdks import NODE, NotInstalled, node_modules
 
 ADMIN = "gw-" + "a" * 43
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -511,3 +513,38 @@ async def test_a_record_tells_its_config_and_what_was_passed_over(world: World, 
     assert (first["target"], first["skipped"]) == ("config.targets[0]", "throttled")
     assert first["message"] == "429 with retry-after"
     assert (second["target"], second["status"]) == ("config.targets[1]", 200)
+
+
+# --- Portkey's SDK for Node
+
+
+def node_chat(world: World, config: Any) -> dict[str, Any]:
+    try:
+        modules = node_modules()
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+    given = json.dumps({"baseURL": f"{world.url}/v1", "apiKey": ADMIN, "config": config})
+    command = ["node", str(NODE / "chat.mjs"), given]
+    environ = {**os.environ, "SDKS": str(modules)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environ)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_node_falls_back_with_a_config_as_an_object(world: World) -> None:
+    world.script(OPENAI, Reply(500, body={"error": {"message": "down"}}))
+    told = node_chat(world, strategy("fallback", to(OPENAI), to(AZURE)))
+    assert told["text"]
+    assert told["headers"]["last-used-option-index"] == "config.targets[1]"
+
+
+def test_node_uses_a_saved_config(world: World) -> None:
+    slug = world.portkey().configs.create(name="Team", config={"virtual_key": SPARE}).slug
+    assert node_chat(world, slug)["headers"]["last-used-option-index"] == "config"
+    assert len(world.received(SPARE)) == 1
+
+
+def test_node_reads_what_is_wrong_with_a_config(world: World) -> None:
+    told = node_chat(world, {"retry": {"attempts": 9}})
+    assert told["status"] == 400
+    assert "config.retry.attempts: must be <= 5, got 9" in told["message"]
