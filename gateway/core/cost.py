@@ -1,20 +1,36 @@
 """What a call costs, in cents, from the prices that a deployment carries itself.
 
 Prices follow Portkey's model configuration: cents per token under `request_token`, `response_token`,
-`cache_read_input_token`, `request_audio_token`, `response_audio_token`, each `{"price": cents}` or a
+`cache_read_input_token`, each `{"price": cents}` or a
 number; and `image`: cents per image, a number or `{quality: {size: cents}}` with `default` for either.
 Source: the `model-configs` of Portkey's OpenAPI.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.bodies import Body
 from gateway.core.record import Record, Usage
 
-# Cents for a model's usage by a table of known prices: (provider, model, usage, unix seconds).
-Table = Callable[[str, str, Usage, float], float | None]
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens by what they cost; `cached`, `input_audio` and `input_image` are parts of `input`."""
+
+    input: int = 0
+    cached: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    output: int = 0
+    output_audio: int = 0  # a part of `output`
+
+
+# Cents by a table of known prices: (provider, model, tokens).
+Table = Callable[[str, str, Spent], float | None]
+
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _FREE = ("HIT", "SEMANTIC HIT")
 
 
@@ -22,7 +38,8 @@ def pricer(table: Table) -> Callable[[Record, Body], float | None]:
     """A price for each record: its deployment's own prices, else the table's; None when unknown."""
 
     def price(record: Record, response: Body) -> float | None:
-        if record.cache_status.upper() in _FREE:
+        # Reading back a stored answer tells its usage again, and costs nothing.
+        if record.cache_status.upper() in _FREE or record.method != "POST":
             return 0.0
         if record.pricing:
             return own_price(record.pricing, record.usage, response)
@@ -41,11 +58,35 @@ def _unpriced(record: Record) -> float | None:
 def _first_known(table: Table, record: Record, response: Body) -> float | None:
     # What answered is told best by the answer; a deployment's name may be anything.
     names = (record.price_model, record.response_model, response.model, record.model, record.deployment)
+    spent = spent_of(record.usage, response)
     for name in dict.fromkeys(name for name in names if name):
-        cents = table(record.provider or "", name.rpartition("/")[2], record.usage, record.created_at)
+        cents = table(record.provider or "", name.rpartition("/")[2], spent)
         if cents is not None:
             return cents
     return None
+
+
+def spent_of(usage: Usage, response: Body) -> Spent:
+    """Tokens by price, the answer's own details included."""
+    told = response.value.get("usage") if isinstance(response.value, dict) else None
+    told = told if isinstance(told, dict) else {}
+    return Spent(
+        input=usage.prompt_tokens or 0,
+        cached=usage.cached_tokens or 0,
+        input_audio=_detail(told, "audio_tokens", *_INPUT_DETAILS),
+        input_image=_detail(told, "image_tokens", *_INPUT_DETAILS),
+        output=usage.completion_tokens or 0,
+        output_audio=_detail(told, "audio_tokens", *_OUTPUT_DETAILS),
+    )
+
+
+def _detail(told: Mapping[str, Any], name: str, *sections: str) -> int:
+    for section in sections:
+        details = told.get(section)
+        value = details.get(name) if isinstance(details, dict) else None
+        if isinstance(value, int) and value > 0:
+            return value
+    return 0
 
 
 def own_price(pricing: Mapping[str, Any], usage: Usage, response: Body) -> float | None:
