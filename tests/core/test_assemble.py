@@ -1,0 +1,117 @@
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.core.assemble import assemble
+from gateway.core.record import Usage
+
+
+def stream(*events: Any, end: bytes = b"\n") -> bytes:
+    lines = [b"data: " + orjson.dumps(event) + end + end for event in events]
+    return b"".join(lines) + b"data: [DONE]" + end + end
+
+
+def chunk(delta: dict[str, Any], index: int = 0, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "model": "gpt-4o",
+        "choices": [{"index": index, "delta": delta, "finish_reason": None, **fields}],
+    }
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_texts_are_joined_choice_by_choice(end: bytes) -> None:
+    answer, usage = assemble(
+        stream(
+            {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]},
+            chunk({"role": "assistant", "content": ""}),
+            chunk({"content": "A"}),
+            chunk({"content": "B"}, index=1),
+            chunk({"content": "é"}, content_filter_results={"hate": {"filtered": False}}),
+            chunk({}, finish_reason="stop"),
+            {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}},
+            end=end,
+        ),
+        "chat/completions",
+    )
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Aé"},
+            "finish_reason": "stop",
+            "content_filter_results": {"hate": {"filtered": False}},
+        },
+        {"index": 1, "message": {"content": "B"}},
+    ]
+    assert answer["object"] == "chat.completion"
+    assert answer["prompt_filter_results"] == [{"prompt_index": 0}]
+    assert usage == Usage(1, 2, 3)
+
+
+def test_tool_calls_are_put_together() -> None:
+    answer, _ = assemble(
+        stream(
+            chunk(
+                {
+                    "tool_calls": [
+                        {
+                            "index": 0,
+                            "id": "a",
+                            "type": "function",
+                            "function": {"name": "f", "arguments": ""},
+                        }
+                    ]
+                }
+            ),
+            chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"x"'}}]}),
+            chunk({"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g", "arguments": "{}"}}]}),
+            chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}),
+        ),
+        None,
+    )
+    assert answer["choices"][0]["message"]["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
+        {"id": "b", "function": {"name": "g", "arguments": "{}"}},
+    ]
+
+
+def test_completions_and_their_log_probabilities_are_joined() -> None:
+    one = {"object": "text_completion", "choices": [{"index": 0, "text": "a", "logprobs": {"tokens": ["a"]}}]}
+    two = {"object": "text_completion", "choices": [{"index": 0, "text": "b", "logprobs": {"tokens": ["b"]}}]}
+    answer, _ = assemble(stream(one, two), "completions")
+    assert answer["choices"] == [{"index": 0, "text": "ab", "logprobs": {"tokens": ["a", "b"]}}]
+
+
+def test_responses_and_images_are_their_last_event() -> None:
+    done = {"id": "resp_1", "output": [{"type": "message"}], "usage": {"input_tokens": 1, "output_tokens": 2}}
+    events = [
+        {"type": "response.created", "response": {"id": "resp_1", "usage": None}},
+        {"type": "response.output_text.delta", "delta": "x"},
+        {"type": "response.output_text.done", "text": "x"},
+        {"type": "response.completed", "response": done},
+    ]
+    assert assemble(stream(*events), "responses") == (done, Usage(1, 2, 3))
+    image = {"type": "image_generation.completed", "b64_json": "AAAA", "usage": {"input_tokens": 1}}
+    assert (
+        assemble(stream({"type": "image_generation.partial_image", "b64_json": "A"}, image), None)[0] == image
+    )
+
+
+def test_what_was_seen_of_a_broken_stream_is_kept() -> None:
+    chat = stream(chunk({"content": "half"}))[:-14] + b'data: {"choices":[{"del'
+    assert assemble(chat, None)[0]["choices"][0]["message"] == {"content": "half"}
+    events = [
+        {"type": "response.created", "response": {"id": "resp_1"}},
+        {"type": "response.output_text.delta", "delta": "ha"},
+        {"type": "response.output_text.delta", "delta": "lf"},
+    ]
+    assert assemble(stream(*events), None)[0] == {"id": "resp_1", "output_text": "half"}
+    assert assemble(b"", None) == ({}, Usage())
+
+
+def test_an_error_in_mid_stream_is_kept() -> None:
+    answer, _ = assemble(stream(chunk({"content": "a"}), {"error": {"message": "broke"}}), None)
+    assert answer["error"] == {"message": "broke"}
+    assert answer["choices"][0]["message"] == {"content": "a"}
