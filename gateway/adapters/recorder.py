@@ -17,16 +17,16 @@ from itertools import count
 
 from gateway.core.errors import StoreUnavailable
 from gateway.core.log_entry import Encoder, plain_entry
-from gateway.core.ports import LogEntry, MinuteTotals, RecordStore
+from gateway.core.ports import LogEntry, RecordStore, Totals
 from gateway.core.record import Record
-from gateway.core.totals import Minute
+from gateway.core.totals import HOUR, MINUTE, Tally
 
 log = logging.getLogger("gateway.records")
 
 _GATHER = 0.02  # seconds after waking, so that the request that woke the thread ends undisturbed
 _PACE = 0.0002  # seconds the encoder lets go of the interpreter after each record
 _HURRY = 200  # records waiting: with more, the encoder stops making room for the event loop
-_OLD_MINUTES = 5  # a minute's counts are let go of this long after it, as records come in late
+_OLD = 300  # seconds; counts are let go of this long after their time, as records come in late
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,9 @@ class BackgroundRecorder:
         self._records_in = self._records_out = 0
         self._bytes_in = self._bytes_out = 0
         self._pending = _Pending()
-        self._minutes: dict[int, tuple[str, Minute]] = {}
-        self._changed: set[int] = set()
+        # (seconds, start) -> the name of this part, and its counts.
+        self._tallies: dict[tuple[int, int], tuple[str, Tally]] = {}
+        self._changed: set[tuple[int, int]] = set()
         self._numbers = count()
         self._totals_at = 0.0
         self._asleep = threading.Event()
@@ -202,11 +203,12 @@ class BackgroundRecorder:
             return plain_entry(record)
 
     def _count(self, entry: LogEntry) -> None:
-        minute = int(entry.doc["created_at"] // 60)
-        if minute not in self._minutes:
-            self._minutes[minute] = (f"{self._part}-{next(self._numbers)}", Minute())
-        self._minutes[minute][1].add(entry.doc)
-        self._changed.add(minute)
+        for seconds in (MINUTE, HOUR):
+            key = (seconds, int(entry.doc["created_at"] // seconds) * seconds)
+            if key not in self._tallies:
+                self._tallies[key] = (f"{self._part}-{next(self._numbers)}", Tally())
+            self._tallies[key][1].add(entry.doc)
+            self._changed.add(key)
 
     def _due(self, stopping: bool) -> bool:
         pending, limits = self._pending, self._limits
@@ -221,11 +223,11 @@ class BackgroundRecorder:
     def _flush(self) -> bool:
         """Commit what is pending; False when the store failed, and everything still waits."""
         pending = self._pending
-        changed = self._changed if self._totals_due() or self._stopping.is_set() else set[int]()
-        minutes = [self._totals(minute) for minute in sorted(changed)]
+        changed = self._changed if self._totals_due() or self._stopping.is_set() else set[tuple[int, int]]()
+        totals = [self._totals(key) for key in sorted(changed)]
         taken = len(pending.entries)
         try:
-            self._store.append(pending.entries, minutes)
+            self._store.append(pending.entries, totals)
         except StoreUnavailable as error:
             self.counters.failed_writes += 1
             log.warning("records.write_failed", extra={"error": str(error), "waiting": len(self._queue)})
@@ -240,7 +242,7 @@ class BackgroundRecorder:
         if changed:
             self._totals_at = time.monotonic()
             self._changed = set()
-            self._forget_minutes()
+            self._forget_old()
         return True
 
     def _append_singly(self, entries: list[LogEntry]) -> list[LogEntry]:
@@ -255,14 +257,14 @@ class BackgroundRecorder:
                 log.exception("record.refused", extra={"id": entry.doc.get("id")})
         return written
 
-    def _totals(self, minute: int) -> MinuteTotals:
-        part, totals = self._minutes[minute]
-        return MinuteTotals(minute, part, totals.encode())
+    def _totals(self, key: tuple[int, int]) -> Totals:
+        part, tally = self._tallies[key]
+        return Totals(*key, part, tally.encode())
 
-    def _forget_minutes(self) -> None:
-        newest = max(self._minutes, default=0)
-        for minute in [m for m in self._minutes if m < newest - _OLD_MINUTES]:
-            del self._minutes[minute]
+    def _forget_old(self) -> None:
+        newest = max((start for _, start in self._tallies), default=0)
+        for key in [(s, start) for s, start in self._tallies if start + s < newest - _OLD]:
+            del self._tallies[key]
 
 
 def _drop_bodies(record: Record) -> None:

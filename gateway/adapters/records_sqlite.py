@@ -11,7 +11,7 @@ from gateway.adapters.records_sqlite_query import select
 from gateway.adapters.sqlite_file import SqliteThread, transaction
 from gateway.core.log_query import LogQuery
 from gateway.core.paging import encode_cursor
-from gateway.core.ports import Feedback, LogEntry, MinuteTotals, RecordPage, StoredFile
+from gateway.core.ports import Feedback, LogEntry, RecordPage, StoredFile, Totals
 
 COLUMNS = (
     *("status", "provider", "model", "virtual_key", "config", "prompt", "caller_id", "trace_id", "span_id"),
@@ -29,8 +29,8 @@ class SqliteRecords:
         self._writer = SqliteThread(folder, "records-writer")
         self._reader = SqliteThread(folder, "records-reader")
 
-    def append(self, entries: Sequence[LogEntry], minutes: Sequence[MinuteTotals] = ()) -> None:
-        self._writer.call(lambda db: _append(db, entries, minutes))
+    def append(self, entries: Sequence[LogEntry], totals: Sequence[Totals] = ()) -> None:
+        self._writer.call(lambda db: _append(db, entries, totals))
 
     async def page(self, query: LogQuery) -> RecordPage:
         return await self._reader.run(lambda db: _page(db, query))
@@ -49,13 +49,14 @@ class SqliteRecords:
 
         return await self._reader.run(read)
 
-    async def minutes(self, since: float, until: float) -> list[MinuteTotals]:
-        def read(db: sqlite3.Connection) -> list[MinuteTotals]:
+    async def totals(self, seconds: int, since: int, until: int) -> list[Totals]:
+        def read(db: sqlite3.Connection) -> list[Totals]:
             rows = db.execute(
-                "SELECT minute, part, data FROM minutes WHERE minute >= ? AND minute < ? ORDER BY minute",
-                (int(since // 60), -int(-until // 60)),
+                "SELECT seconds, start, part, data FROM totals"
+                " WHERE seconds = ? AND start >= ? AND start < ? ORDER BY start, part",
+                (seconds, since, until),
             )
-            return [MinuteTotals(*row) for row in rows]
+            return [Totals(*row) for row in rows]
 
         return await self._reader.run(read)
 
@@ -100,7 +101,7 @@ class SqliteRecords:
         await self._writer.aclose()
 
 
-def _append(db: sqlite3.Connection, entries: Sequence[LogEntry], minutes: Sequence[MinuteTotals]) -> None:
+def _append(db: sqlite3.Connection, entries: Sequence[LogEntry], totals: Sequence[Totals]) -> None:
     with transaction(db):
         for entry in entries:
             doc = entry.doc
@@ -109,7 +110,8 @@ def _append(db: sqlite3.Connection, entries: Sequence[LogEntry], minutes: Sequen
             if row.rowcount:
                 _append_rest(db, row.lastrowid, at, entry)
         db.executemany(
-            "INSERT OR REPLACE INTO minutes VALUES (?, ?, ?)", [(m.minute, m.part, m.data) for m in minutes]
+            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?)",
+            [(t.seconds, t.start, t.part, t.data) for t in totals],
         )
 
 
@@ -180,5 +182,5 @@ def _purge_labels(db: sqlite3.Connection, doomed: list[tuple[int, int]]) -> None
 
 def _purge_rest(db: sqlite3.Connection, before: float) -> None:
     with transaction(db):
-        db.execute("DELETE FROM minutes WHERE minute < ?", (int(before // 60),))
+        db.execute("DELETE FROM totals WHERE start + seconds <= ?", (int(before),))
         db.execute("DELETE FROM feedback WHERE created_at < ?", (before,))

@@ -53,9 +53,9 @@ MIGRATIONS = (
         PRIMARY KEY (seq, name)
     );
 
-    CREATE TABLE minutes (
-        minute INTEGER NOT NULL, part TEXT NOT NULL, data BLOB NOT NULL,
-        PRIMARY KEY (minute, part)
+    CREATE TABLE totals (
+        seconds INTEGER NOT NULL, start INTEGER NOT NULL, part TEXT NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (seconds, start, part)
     ) WITHOUT ROWID;
     CREATE TABLE feedback (
         id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, created_at REAL NOT NULL,

@@ -154,13 +154,14 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class MinuteTotals:
-    """What one writer counted of one minute; each write replaces the one before it.
+class Totals:
+    """What one writer counted of a minute or an hour; each write replaces the one before it.
 
     `part` tells writers apart, so that none waits for another; readers add the parts up.
     """
 
-    minute: int  # unix minutes
+    seconds: int  # 60 or 3600
+    start: int  # unix seconds, a multiple of `seconds`
     part: str
     data: bytes  # JSON, see `totals.py`
 
@@ -178,12 +179,12 @@ class Feedback:
 
 
 class RecordStore(Protocol):
-    """The log: records, their bodies and files, totals by the minute, feedback.
+    """The log: records, their bodies and files, totals, feedback.
 
     Every method raises `StoreUnavailable` when the store does not answer.
     """
 
-    def append(self, entries: Sequence[LogEntry], minutes: Sequence[MinuteTotals] = ()) -> None:
+    def append(self, entries: Sequence[LogEntry], totals: Sequence[Totals] = ()) -> None:
         """Write all or none; blocks, for the recorder's thread. Doing it twice does no harm."""
         ...
 
@@ -201,8 +202,8 @@ class RecordStore(Protocol):
 
     async def file(self, id: str, name: str) -> StoredFile | None: ...
 
-    async def minutes(self, since: float, until: float) -> list[MinuteTotals]:
-        """All parts of the minutes that lie between the two times (unix seconds), oldest first."""
+    async def totals(self, seconds: int, since: int, until: int) -> list[Totals]:
+        """All parts of the minutes or hours that start from `since` to before `until`, oldest first."""
         ...
 
     async def put_feedback(self, items: Sequence[Feedback]) -> None: ...

@@ -1,6 +1,6 @@
-"""Totals by the minute: what analytics read instead of the records themselves.
+"""Totals by the minute and the hour: what analytics read instead of the records themselves.
 
-A cell is a combination of dimensions with its counts. One writer's minute is JSON:
+A cell is a combination of dimensions with its counts. What one writer counts of a minute or an hour is JSON:
 `{"cells": [[dimensions, counts, latencies], ...], "users": {name: counts}, "labels": {key: {value: counts}}}`
 where dimensions and counts follow `DIMENSIONS` and `COUNTS`, and latencies are a histogram
 `{bucket: requests}`. Readers add up the parts of all writers.
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+MINUTE, HOUR = 60, 3600  # seconds
 
 DIMENSIONS = (
     *("provider", "model", "virtual_key", "config", "prompt", "caller_id", "status", "cache_status"),
@@ -25,7 +27,7 @@ COUNTS = (
 REQUESTS, COST, PRICED, PROMPT, COMPLETION, TOKENS, DURATION, LAST_SEEN = range(len(COUNTS))
 
 OTHER = "(other)"  # stands for the names past the bound
-_MOST_NAMES = 2000  # users, and values of metadata, that one writer counts apart in a minute
+_MOST_NAMES = 2000  # users, and values of metadata, that one writer counts apart
 _MOST_LABELS = 50  # keys of metadata
 _GROWTH = math.log(1.08)  # a bucket's upper end by its lower: percentiles are right to 4 %
 
@@ -40,8 +42,8 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Minute:
-    """What one writer counts of one minute."""
+class Tally:
+    """What one writer counts of one minute or hour."""
 
     cells: dict[Key, Cell] = field(default_factory=dict)
     users: dict[str, Counts] = field(default_factory=dict)

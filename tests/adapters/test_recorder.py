@@ -10,7 +10,7 @@ from gateway.adapters.records_sqlite import SqliteRecords
 from gateway.core.errors import StoreUnavailable
 from gateway.core.log_entry import Encoder, unpack
 from gateway.core.log_query import LogQuery
-from gateway.core.ports import LogEntry, MinuteTotals
+from gateway.core.ports import LogEntry, Totals
 from gateway.core.record import Attempt, Record, Usage
 
 QUICK = Limits(flush_seconds=0.01, retry_seconds=0.01, totals_seconds=0.01)
@@ -27,13 +27,13 @@ class Gate:
         self.wrote = threading.Event()
         self.refuse: Callable[[LogEntry], bool] = lambda entry: False
 
-    def append(self, entries: Sequence[LogEntry], minutes: Sequence[MinuteTotals] = ()) -> None:
+    def append(self, entries: Sequence[LogEntry], totals: Sequence[Totals] = ()) -> None:
         if self.down.is_set():
             self.failed.set()
             raise StoreUnavailable("down")
         if any(map(self.refuse, entries)):
             raise ValueError("no store takes this")
-        self.store.append(entries, minutes)
+        self.store.append(entries, totals)
         self.wrote.set()
 
     def __getattr__(self, name: str) -> object:
@@ -91,9 +91,11 @@ async def test_a_stop_writes_everything_that_was_put(
         recorder.put(record(number))
     assert await recorder.aclose(30)
     assert await ids(gate) == [f"id{n}" for n in reversed(range(700))]
-    minutes = await gate.store.minutes(0, 2e9)
-    cells = [cell for minute in minutes for cell in orjson.loads(minute.data)["cells"]]
-    assert sum(counts[0] for _, counts, _ in cells) == 700
+    for seconds in (60, 3600):
+        totals = await gate.store.totals(seconds, 0, 2**40)
+        assert {t.start % seconds for t in totals} == {0}
+        cells = [cell for t in totals for cell in orjson.loads(t.data)["cells"]]
+        assert sum(counts[0] for _, counts, _ in cells) == 700
     assert recorder.counters.put == recorder.counters.written == 700
 
 

@@ -10,9 +10,10 @@ import pytest
 from gateway.adapters.records_sqlite import SqliteRecords
 from gateway.core.errors import InvalidRequest
 from gateway.core.log_query import LogQuery, matches, parse_query
-from gateway.core.ports import Feedback, LogEntry, MinuteTotals, RecordStore, StoredFile
+from gateway.core.ports import Feedback, LogEntry, RecordStore, StoredFile, Totals
 
 START = 1_700_000_000.0
+MINUTE = 1_699_999_980  # the one that START lies in
 
 
 def entry(number: int, **fields: Any) -> LogEntry:
@@ -76,12 +77,12 @@ async def test_records_of_the_same_instant_are_all_shown_once(store: RecordStore
 
 async def test_appending_twice_does_no_harm(store: RecordStore) -> None:
     entries = [entry(n, metadata={"team": "a"}) for n in range(3)]
-    totals = [MinuteTotals(int(START // 60), "w", b"{}")]
+    totals = [Totals(60, MINUTE, "w", b"{}")]
     store.append(entries, totals)
     store.append(entries, totals)
     assert len(await everything(store, {})) == 3
     assert len(await everything(store, {"metadata": '{"team":"a"}'})) == 3
-    assert len(await store.minutes(START, START + 60)) == 1
+    assert len(await store.totals(60, MINUTE, MINUTE + 60)) == 1
 
 
 async def test_a_record_comes_back_with_its_bodies_and_files(store: RecordStore) -> None:
@@ -171,18 +172,20 @@ async def test_a_foreign_cursor_is_refused(store: RecordStore) -> None:
             await store.page(LogQuery(cursor=cursor))
 
 
-async def test_minutes_are_replaced_by_part_and_read_by_range(store: RecordStore) -> None:
-    minute = int(START // 60)
-    store.append([], [MinuteTotals(minute, "a", b"1"), MinuteTotals(minute, "b", b"2")])
-    store.append([], [MinuteTotals(minute, "a", b"3"), MinuteTotals(minute + 1, "a", b"x" * 200_000)])
-    found = await store.minutes(minute * 60, minute * 60 + 120)
-    assert [(m.minute, m.part, m.data) for m in found] == [
-        (minute, "a", b"3"),
-        (minute, "b", b"2"),
-        (minute + 1, "a", b"x" * 200_000),
+async def test_totals_are_replaced_by_part_and_read_by_range(store: RecordStore) -> None:
+    store.append([], [Totals(60, MINUTE, "a", b"1"), Totals(60, MINUTE, "b", b"2")])
+    big = b"x" * 200_000
+    store.append(
+        [], [Totals(60, MINUTE, "a", b"3"), Totals(60, MINUTE + 60, "a", big), Totals(3600, 0, "a", b"4")]
+    )
+    assert await store.totals(60, MINUTE, MINUTE + 61) == [
+        Totals(60, MINUTE, "a", b"3"),
+        Totals(60, MINUTE, "b", b"2"),
+        Totals(60, MINUTE + 60, "a", big),
     ]
-    assert len(await store.minutes(minute * 60, minute * 60 + 60)) == 2
-    assert await store.minutes(minute * 60 + 120, minute * 60 + 1000) == []
+    assert len(await store.totals(60, MINUTE, MINUTE + 60)) == 2
+    assert await store.totals(60, MINUTE + 120, MINUTE + 1000) == []
+    assert await store.totals(3600, 0, 1) == [Totals(3600, 0, "a", b"4")]
 
 
 async def test_feedback_is_found_by_id_trace_and_time(store: RecordStore) -> None:
@@ -211,8 +214,7 @@ async def test_purge_deletes_what_is_older_and_nothing_else(store: RecordStore) 
                  [StoredFile("f", "image/png", b"x")])
         for n in range(10)
     ]  # fmt: skip
-    minute = int(START // 60)
-    store.append(entries, [MinuteTotals(minute + n, "a", b"{}") for n in range(10)])
+    store.append(entries, [Totals(60, MINUTE + 60 * n, "a", b"{}") for n in range(10)])
     await store.put_feedback([Feedback("old", "t", START, 1), Feedback("new", "t", START + 500, 1)])
     assert await store.purge(START + 300) == 5
     kept = [e.doc["id"] for e in reversed(entries[5:])]
@@ -222,5 +224,5 @@ async def test_purge_deletes_what_is_older_and_nothing_else(store: RecordStore) 
     assert await store.file(entries[0].doc["id"], "f") is None
     assert await store.file(entries[9].doc["id"], "f") is not None
     assert [f.id for f in await store.feedback(trace_id="t")] == ["new"]
-    assert min(m.minute for m in await store.minutes(0, START + 10_000)) >= int((START + 300) // 60)
+    assert [t.start for t in await store.totals(60, 0, 2**40)] == [MINUTE + 60 * n for n in range(5, 10)]
     assert await store.purge(START + 300) == 0
