@@ -348,8 +348,11 @@ def _multipart(raw: bytes, content_type: str, operation: Operation) -> ClientBod
     return ClientBody(raw, content_type, None, model, stream)
 
 
-def _api_response(record: Record, result: Any) -> RawResponse:
+def _api_response(record: Record, result: Any) -> Response:
     headers = portkey_headers(record)
+    if isinstance(result, Response):  # a file that is made while it is sent
+        result.raw_headers.extend(headers)
+        return result
     if not isinstance(result, ApiResponse):
         return json_response(200, result, headers)
     headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in result.headers.items()]
