@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from gateway.core.redaction import Redaction
+
 
 class SettingsError(Exception):
     """Missing or bad settings: names every one at once, never a secret's value."""
@@ -71,6 +73,11 @@ def _hosts(raw: str) -> frozenset[str]:
     return hosts
 
 
+def _patterns(raw: str) -> str:
+    Redaction.parse(raw)  # raises a ValueError that says which does not compile
+    return raw
+
+
 def _setting(
     name: str, default: Any, parse: Any = _text, *, secret: bool = False, azure: bool = False
 ) -> Any:
@@ -97,6 +104,8 @@ class Settings:
     log_bodies: Literal["all", "none"] = _setting(
         "GATEWAY_LOG_BODIES", "all", _one_of("all", "none"), azure=True
     )
+    # A JSON list of regular expressions, or one a line: what they find in bodies is masked in the log.
+    redact: str | None = _setting("GATEWAY_REDACT", None, _patterns)
     log_retention_days: int = _setting("GATEWAY_LOG_RETENTION_DAYS", 30, _integer(1, 3650), azure=True)
     max_body_mb: int = _setting("GATEWAY_MAX_BODY_MB", 100, _integer(1, 1024), azure=True)
     # Azure's load balancer gives up on a response without a first byte after 230 s.

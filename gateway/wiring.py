@@ -7,6 +7,7 @@ import random
 import secrets
 import socket
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +15,32 @@ from pathlib import Path
 from gateway.adapters.config_source import ConfigSource
 from gateway.adapters.entra_tokens import EntraTokens, credential_for
 from gateway.adapters.health_sync import HealthSync
+from gateway.adapters.prices import PriceTable
 from gateway.adapters.recorder import BackgroundRecorder
 from gateway.adapters.saved_configs import SavedConfigs
 from gateway.adapters.secret_cache import SecretCache
 from gateway.adapters.upstream import UpstreamTransport
 from gateway.adapters.virtual_keys import VirtualKeys
+from gateway.api.analytics import AnalyticsApi
 from gateway.api.configs import ConfigApi
+from gateway.api.feedback import FeedbackApi
 from gateway.api.health import HealthApi
+from gateway.api.log_exports import LogExportApi
+from gateway.api.logs import LogApi
 from gateway.api.models import ModelApi
 from gateway.api.probe import probe
 from gateway.api.routing import Route, Router
+from gateway.api.traces import TraceApi
 from gateway.api.virtual_keys import VirtualKeyApi
 from gateway.app import Gateway, no_audit
 from gateway.auth import ADMIN_SECRET, KEY_PREFIX, Authenticator
 from gateway.core.config_checks import ConfigLimits
 from gateway.core.cost import pricer
 from gateway.core.health import HealthBoard
+from gateway.core.ids import record_id
 from gateway.core.log_entry import Encoder
 from gateway.core.ports import DocumentStore, RecordStore, SecretStore, SignIn
+from gateway.core.redaction import Redaction
 from gateway.core.sticky import Pins
 from gateway.pipeline import Pipeline
 from gateway.providers.endpoints import Gatekeeping
@@ -73,7 +82,8 @@ def compose(settings: Settings) -> Services:
     transport = UpstreamTransport(settings.trusted_hosts)
     tokens = EntraTokens(clock=time.time)
     records, documents = stores(settings, folder)
-    encoder = Encoder(price=pricer(lambda *_: None), keep_bodies=settings.log_bodies == "all")
+    redaction = Redaction.parse(settings.redact or "")
+    encoder = Encoder(pricer(PriceTable()), redaction, keep_bodies=settings.log_bodies == "all")
     recorder = BackgroundRecorder(
         records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     )
@@ -107,6 +117,11 @@ def compose(settings: Settings) -> Services:
         *ModelApi(cache, keys).routes(),
         *ConfigApi(configs).routes(),
         *HealthApi(health).routes(),
+        *LogApi(records, recorder, time.time, lambda at: record_id(at, os.urandom(10))).routes(),
+        *LogExportApi(records, documents, time.time, lambda: secrets.token_urlsafe(32)).routes(),
+        *FeedbackApi(records, time.time, lambda: str(uuid.uuid4())).routes(),
+        *TraceApi(records).routes(),
+        *AnalyticsApi(records, time.time).routes(),
     ]
     gateway = Gateway(
         authenticator=Authenticator(cache, admin_key=settings.admin_key),
@@ -155,10 +170,31 @@ def secret_store(settings: Settings, folder: Path) -> SecretStore:
 
 def stores(settings: Settings, folder: Path) -> tuple[RecordStore, DocumentStore]:
     """Azure Storage where it is named, else SQLite."""
+    if settings.in_azure_storage:
+        return _azure_stores(settings)
     from gateway.adapters.documents_sqlite import SqliteDocuments
     from gateway.adapters.records_sqlite import SqliteRecords
 
     return SqliteRecords(folder), SqliteDocuments(folder, time.time)
+
+
+def _azure_stores(settings: Settings) -> tuple[RecordStore, DocumentStore]:
+    """With the connection string where there is one, else with this app's identity."""
+    from azure.identity import ManagedIdentityCredential
+
+    from gateway.adapters.azure_storage import StorageAccount
+    from gateway.adapters.documents_azure import AzureDocuments
+    from gateway.adapters.records_azure import AzureRecords
+
+    account = StorageAccount(
+        settings.storage_connection_string,
+        settings.tables_url,
+        settings.blobs_url,
+        None
+        if settings.storage_connection_string
+        else ManagedIdentityCredential(client_id=settings.azure_client_id),
+    )
+    return AzureRecords(account), AzureDocuments(account, time.time)
 
 
 async def ensure_admin_key(services: Services, settings: Settings) -> tuple[str, bool]:
