@@ -1,10 +1,14 @@
 """The contract of `DocumentStore`, held by every implementation."""
 
+import asyncio
+import random
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from gateway.adapters.documents_azure import AzureDocuments
 from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.core.errors import BodyTooLarge, Conflict, InvalidRequest
 from gateway.core.ports import DocumentStore
@@ -23,9 +27,14 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "azure"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[DocumentStore]:
-    documents = SqliteDocuments(tmp_path, clock)
+    documents: DocumentStore
+    if request.param == "sqlite":
+        documents = SqliteDocuments(tmp_path, clock)
+    else:
+        account, prefix = request.getfixturevalue("azurite"), "t" + secrets.token_hex(8)
+        documents = AzureDocuments(account, clock, prefix)
     yield documents
     await documents.aclose()
 
@@ -89,10 +98,20 @@ async def test_names_outside_the_alphabet_are_refused(store: DocumentStore, kind
 
 
 async def test_a_value_may_have_one_mebibyte(store: DocumentStore) -> None:
-    big = {"x": "a" * (1024 * 1024 - 8)}
+    noise = random.Random(1).randbytes(512 * 1024 - 4).hex()  # compresses by half only
+    big = {"x": noise}
     await store.put("config", "x", big)
     found = await store.get("config", "x")
     assert found is not None
     assert found.value == big
     with pytest.raises(BodyTooLarge):
-        await store.put("config", "x", {"x": "a" * 1024 * 1024})
+        await store.put("config", "x", {"x": noise + "a" * 64})
+    await store.put("config", "x", {"small": True})
+    assert (await store.list("config"))[0].value == {"small": True}
+
+
+async def test_of_many_writers_at_once_none_is_lost(store: DocumentStore) -> None:
+    await asyncio.gather(*(store.put("config", "x", {"n": n}) for n in range(5)))
+    document = await store.get("config", "x")
+    assert document is not None
+    assert document.version == 5

@@ -1,12 +1,14 @@
 """The contract of `RecordStore`, held by every implementation."""
 
 import random
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.adapters.records_azure import AzureRecords
 from gateway.adapters.records_sqlite import SqliteRecords
 from gateway.core.errors import InvalidRequest
 from gateway.core.log_query import LogQuery, matches, parse_query
@@ -25,9 +27,13 @@ def entry(number: int, **fields: Any) -> LogEntry:
     return LogEntry({**doc, **fields})
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "azure"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RecordStore]:
-    records = SqliteRecords(tmp_path)
+    records: RecordStore
+    if request.param == "sqlite":
+        records = SqliteRecords(tmp_path)
+    else:
+        records = AzureRecords(request.getfixturevalue("azurite"), "t" + secrets.token_hex(8))
     yield records
     await records.aclose()
 
