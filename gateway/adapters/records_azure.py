@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from gateway.adapters import records_azure_keys as keys
-from gateway.adapters.azure_storage import StorageAccount, StorageThreads, pack, unpack
+from gateway.adapters.azure_storage import StorageAccount, StorageThreads, pack, quoted, unpack
 from gateway.adapters.records_azure_feedback import FeedbackTable
 from gateway.adapters.records_azure_purge import purge
 from gateway.adapters.records_azure_query import Reader
-from gateway.adapters.records_azure_tables import RECORDS, TABLES, TOTALS, TRACES, batches, rows_between
+from gateway.adapters.records_azure_tables import RECORDS, TABLES, TOTALS, TRACES, batches
 from gateway.core.log_query import LogQuery
 from gateway.core.ports import Feedback, LogEntry, RecordPage, StoredFile, Totals
 
@@ -64,12 +64,12 @@ class AzureRecords:
 
     async def totals(self, seconds: int, since: int, until: int) -> list[Totals]:
         def read() -> list[Totals]:
+            first, last = (quoted(f"{seconds}-{keys.day(time)}") for time in (since, until))
+            where = f"PartitionKey ge {first} and PartitionKey le {last}"
             found = []
-            for number in range(since // 86400, -(-until // 86400)):
-                partition = f"{seconds}-{keys.day(number * 86400)}"
-                table = self._threads.table(TOTALS)
-                for entity in rows_between(table, partition, f"{since:010d}", f"{until:010d}"):
-                    start, _, part = entity["RowKey"].partition("-")
+            for entity in self._threads.table(TOTALS).query_entities(where):
+                start, _, part = entity["RowKey"].partition("-")
+                if since <= int(start) < until:
                     found.append(Totals(seconds, int(start), part, unpack(entity)))
             return found
 

@@ -11,6 +11,7 @@ from gateway.core.ids import time_of
 
 _END_MINUTE = 99_999_999  # the year 2160
 _END_MICROSECOND = 9_999_999_999_999_999
+_LAST_DAY = 999_999
 _MINUTE = 60_000_000  # microseconds
 
 
@@ -58,7 +59,7 @@ def trace_partition(trace_id: str) -> str:
 
 
 def day(start: float) -> str:
-    return f"{int(start // 86400):06d}"
+    return f"{min(int(start // 86400), _LAST_DAY):06d}"
 
 
 def blob_folder(seconds: float) -> str:

@@ -136,14 +136,12 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("query", FILTERS, ids=str)
-async def test_every_filter_finds_what_fits_and_nothing_else(
-    store: RecordStore, query: dict[str, Any]
-) -> None:
+async def test_every_filter_finds_what_fits_and_nothing_else(store: RecordStore) -> None:
     entries = varied(60)
     store.append(entries)
-    expected = [e.doc["id"] for e in reversed(entries) if matches(parse_query(query), e.doc)]
-    assert await everything(store, {**query, "page_size": 7}) == expected
+    for query in FILTERS:
+        expected = [e.doc["id"] for e in reversed(entries) if matches(parse_query(query), e.doc)]
+        assert await everything(store, {**query, "page_size": 7}) == expected, query
 
 
 def varied(number: int) -> list[LogEntry]:
