@@ -3,6 +3,7 @@
 GatewayError
 ├── InvalidRequest          400  what the caller sent cannot be used
 │   ├── UnsupportedMediaType 415
+│   ├── TemplateInvalid     400  a prompt's template cannot be compiled or rendered
 │   └── BodyTooLarge        413
 ├── Unauthenticated         401  no caller could be told from the request
 ├── Forbidden               403  the caller may not do this
@@ -65,6 +66,10 @@ class UnsupportedMediaType(InvalidRequest):
 class BodyTooLarge(InvalidRequest):
     status = 413
     code = "body_too_large"
+
+
+class TemplateInvalid(InvalidRequest):
+    code = "invalid_template"
 
 
 class Unauthenticated(GatewayError):
