@@ -70,7 +70,7 @@ def _may_be_json(string: str, *, raw: bool) -> bool:
 def compile_list(where: str, value: list[Any]) -> "_Parsed":
     """JSON whose strings are templates."""
     parts: list[tuple[str, Template]] = []
-    plan = _plan(value, where, parts, 0)
+    plan = _plan(value, where, parts)
     return _Parsed(plan, tuple(parts))
 
 
@@ -164,9 +164,9 @@ class _Parsed:
         return Rendered("chat", _fill(self.plan, renderer))
 
 
-def _plan(value: Any, where: str, parts: list[tuple[str, Template]], depth: int) -> Any:
+def _plan(value: Any, where: str, parts: list[tuple[str, Template]], depth: int = 0) -> Any:
     if depth > _JSON_DEPTH:
-        raise TemplateInvalid(f"{where[:80]}: JSON nested deeper than {_JSON_DEPTH} levels", param="string")
+        raise TemplateInvalid(f"{where[:40]}: JSON nested deeper than {_JSON_DEPTH} levels", param="string")
     if isinstance(value, str) and "{{" in value:
         template = compile_template(value)
         parts.append((where, template))
@@ -216,27 +216,31 @@ class JsonFault(Exception):
 def load_json(text: str) -> Any:
     """Parse JSON, raw line breaks inside its strings included. Raises `JsonFault`."""
     try:
-        return _writable(text, orjson.loads(text))
+        value = orjson.loads(text)
     except ValueError:
-        pass
+        value = _load_lenient(text)
+    if text.count("[") + text.count("{") > _JSON_DEPTH:
+        _check_depth(value, 0)
+    return value
+
+
+def _load_lenient(text: str) -> Any:
+    """With line breaks in strings, and halves of surrogate pairs, which orjson refuses."""
     try:
-        value = json.loads(text, strict=False, parse_constant=_no_constant)
-        orjson.dumps(value)
-        return value
+        return json.loads(text, strict=False, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise JsonFault(error.msg, error.pos) from error
-    except (ValueError, TypeError, RecursionError) as error:
-        raise JsonFault("a number too long, half a character, or nested too deep", 0) from error
+    except (ValueError, RecursionError) as error:
+        raise JsonFault("a number is too long, or it is nested too deep", 0) from error
 
 
-def _writable(text: str, value: Any) -> Any:
-    """The value, if it can be written again. Raises `ValueError`: orjson reads deeper than it writes."""
-    if text.count("[") + text.count("{") > _JSON_DEPTH:
-        try:
-            orjson.dumps(value)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
-    return value
+def _check_depth(value: Any, depth: int) -> None:
+    """Nothing is read that could not be written again."""
+    if depth > _JSON_DEPTH:
+        raise JsonFault(f"nested deeper than {_JSON_DEPTH} levels", 0)
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, depth + 1)
 
 
 def _no_constant(name: str) -> Any:

@@ -3,6 +3,7 @@
 Source: measured with Portkey's engine (`@portkey-ai/mustache` 2.1.5).
 """
 
+import json
 import math
 from collections.abc import Mapping
 from decimal import Decimal
@@ -45,6 +46,10 @@ def json_of(name: str, value: Any) -> str:
     """Compact JSON. Raises `TemplateInvalid` for what JSON cannot say, naming the variable."""
     try:
         return orjson.dumps(value, option=_JSON).decode()
+    except TypeError:  # half of a surrogate pair, an integer past 64 bits, or no JSON
+        pass
+    try:
+        return json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise TemplateInvalid(
             f'the variable "{name}" cannot be written as JSON: {error}', param=f"variables.{name}"
