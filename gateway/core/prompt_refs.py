@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.core.errors import InvalidRequest
 
-PROMPT_PREFIX = "pp"
-PARTIAL_PREFIX = "pl"
+PROMPT_PREFIX: Final = "pp"
+PARTIAL_PREFIX: Final = "pl"
 
 BUILTIN_LABELS = ("production", "staging", "development")
 LATEST = "latest"
@@ -22,6 +22,11 @@ def make_slug(prefix: Literal["pp", "pl"], name: str, suffix: str) -> str:
     """`pp-hr-bot-5c8c6e` of "HR Bot!" and "5c8c6e"."""
     words = _NOT_SLUG.sub("-", name.lower()).strip("-")[: _LENGTH[prefix]].strip("-")
     return "-".join([part for part in (prefix, words, suffix) if part])
+
+
+def is_slug(text: str) -> bool:
+    """Whether a prompt or partial could have this slug or id."""
+    return _SLUG.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The string of a prompt, in both ways it is stored, as something to render."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from gateway.core.mustache.nodes import Text
 
 Kind = Literal["chat", "text"]
 _JSON_DEPTH = 50
+_JSON_START = re.compile(r'\[\s*[{\]]|\{\s*"')  # of messages; "[Note]" and "{name}" begin a text
 
 
 class Rendered(NamedTuple):
@@ -36,7 +38,7 @@ def compile_prompt_string(string: str, *, raw: bool, kind: Kind | None) -> Promp
     """How the string is to be rendered. Raises `TemplateInvalid`.
 
     A string is JSON text of messages (`chat`) or plain text (`text`). Where `kind` does not say which,
-    the string itself does: JSON text begins with a bracket.
+    its first characters do.
     """
     if kind == "text":
         return _Plain(compile_template(string))
@@ -62,9 +64,9 @@ def compile_prompt_string(string: str, *, raw: bool, kind: Kind | None) -> Promp
 def _may_be_json(string: str, *, raw: bool) -> bool:
     """Told by the template alone: a variable must not be able to turn text into messages."""
     start = string.lstrip()
-    if not raw or not start.startswith("{{"):
-        return start.startswith(("[", "{"))
-    return start[2:].lstrip()[:1] in "{#^>&!="
+    if _JSON_START.match(start):
+        return True
+    return raw and start.startswith("{{") and start[2:].lstrip()[:1] in "{#^>&!="
 
 
 def compile_list(where: str, value: list[Any]) -> "_Parsed":

@@ -123,6 +123,13 @@ def test_content_parts_and_image_urls_hold_variables() -> None:
     assert message["content"] == [{"type": "text", "text": "a"}, {"image_url": {"url": "https://x/y.png"}}]
 
 
+@pytest.mark.parametrize("text", ["[Note] a", "{name} a", "{ a", "[", "[1, 2]", "{{q}}", " a"])
+@pytest.mark.parametrize("raw", [True, False])
+def test_text_that_begins_like_json_stays_text(text: str, raw: bool) -> None:
+    expected = text.replace("{{q}}", "hi")
+    assert to_request(prompt(text, raw=raw), body()).body == {"prompt": expected}
+
+
 def test_a_variable_cannot_turn_text_into_messages() -> None:
     request = to_request(prompt("{{q}}", raw=True), {"variables": {"q": '[{"role":"system"}]'}})
     assert request.body == {"prompt": '[{"role":"system"}]'}
@@ -165,7 +172,7 @@ def test_rendering_gives_whole_penalties_as_ints() -> None:
             "line 2, column 12: not JSON.*is_raw_template: 1",
         ),
         ("hello", "chat", False, "line 1, column 1: not JSON"),
-        ("[1]", None, False, r'string\[0\]: a message is an object with a "role"'),
+        ("[1]", "chat", False, r'string\[0\]: a message is an object with a "role"'),
         ("{}", "chat", False, "must be a JSON array"),
         ('[{"role":"user","content":' + "[" * 60 + "]" * 60 + "}]", "chat", False, "nested deeper than 50"),
         ("[" * 100_000, "chat", False, "nested too deep|not JSON"),

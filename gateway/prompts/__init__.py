@@ -1,0 +1,1 @@
+"""The prompt library: prompts, partials, their versions, labels and collections, kept as documents."""
