@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from gateway.api.routing import ApiRequest, ApiResponse, Route, Router
 from gateway.auth import Authenticator, Identified
-from gateway.call import Call, asked_of
+from gateway.call import Call, asked_of, of_prompt
 from gateway.core.body import ClientBody, check_json_type
 from gateway.core.caller import Caller
 from gateway.core.config import Compiled
@@ -131,6 +131,9 @@ class Gateway:
         record.model = body.model
         asked = asked_of(headers, body, operation, who.upstream_token)
         call = Call(operation, _query(request), headers, body, who.caller, record, asked, secrets=who.ours)
+        if operation.prompt is not None:
+            call.prompt = body.json or {}
+            call = of_prompt(call, await self.pipeline.prompts.to_request(operation.prompt, call.prompt))
         await self._configure(call)
         return call
 

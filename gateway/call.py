@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -10,9 +10,11 @@ import httpx
 from gateway.core.body import ClientBody, split_model
 from gateway.core.caller import Caller
 from gateway.core.config import Compiled
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.headers import RequestHeaders
+from gateway.core.jsontext import dumps
 from gateway.core.operations import Operation
+from gateway.core.prompts import PromptRequest
 from gateway.core.record import Record
 from gateway.core.retry import Outcome
 from gateway.core.route_input import RouteInput
@@ -34,6 +36,7 @@ class Call:
     asked: Asked
     config: Compiled | None = None
     secrets: frozenset[str] = frozenset()  # tokens of the gateway's own that came along: never sent on
+    prompt: Mapping[str, Any] | None = None  # what was sent to a prompt: its variables and overrides
 
     def route_input(self) -> RouteInput:
         asked = self.asked
@@ -112,6 +115,29 @@ def asked_of(headers: RequestHeaders, body: ClientBody, operation: Operation, to
         model=model,
         deployment=deployment,
     )
+
+
+def of_prompt(call: Call, made: PromptRequest) -> Call:
+    """The call with the request that a prompt makes of it in place of its body.
+
+    The prompt's virtual key serves where the request names no upstream; a config's target that
+    names one of its own wins over both.
+    """
+    model = made.body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidRequest("model: must be a text", param="model")
+    path = made.path.removeprefix("/v1")
+    operation = replace(call.operation, path=path, name=path[1:])
+    stream = made.body.get("stream") is True
+    body = ClientBody(dumps(made.body), "application/json", made.body, model, stream)
+    asked = asked_of(call.headers, body, operation, call.asked.token)
+    if asked.virtual_key is None and asked.provider is None and asked.credentials is NO_CREDENTIALS:
+        asked = replace(asked, virtual_key=made.virtual_key)
+    record = call.record
+    record.prompt_id, record.prompt_slug, record.prompt_version, _ = made.prompt
+    record.operation, record.stream, record.model = operation.name, stream, model
+    record.request_body = body.raw if record.keep_bodies else None
+    return replace(call, operation=operation, body=body, asked=asked)
 
 
 _HEADERS = {

@@ -13,7 +13,7 @@ from functools import lru_cache
 import httpx
 
 from gateway.adapters.virtual_keys import VirtualKeys
-from gateway.call import Answer, Call
+from gateway.call import Answer, Call, of_prompt
 from gateway.core.body import for_upstream
 from gateway.core.errors import (
     Forbidden,
@@ -37,6 +37,7 @@ from gateway.core.signals import NOTHING, read_signal
 from gateway.core.sticky import Pins
 from gateway.core.targets import PLAIN, Leaf
 from gateway.core.virtual_key import VirtualKey
+from gateway.prompts.library import PromptLibrary
 from gateway.providers.base import Endpoint
 from gateway.providers.catalog import provider
 from gateway.providers.endpoints import Gatekeeping, from_credentials, from_virtual_key
@@ -58,6 +59,7 @@ class Pipeline:
     health: HealthBoard
     pins: Pins
     rules: Gatekeeping
+    prompts: PromptLibrary
     timeout: float  # seconds until an upstream must begin to answer, where nobody says
     clock: Callable[[], float]  # unix seconds
     timer: Callable[[], float]  # monotonic seconds
@@ -138,6 +140,8 @@ class Pipeline:
         call.record.attempts.append(attempt)
         begun = self.timer()
         try:
+            if leaf.prompt_id is not None:
+                call = await self._of_prompt(call, leaf, leaf.prompt_id)
             answer = await self._send(call, leaf, attempt)
         except GatewayError as error:
             fault = isinstance(error, UpstreamFault | StoreUnavailable)
@@ -147,6 +151,14 @@ class Pipeline:
         call.record.upstream_ms += attempt.duration_ms
         self._report(call, leaf, answer)
         return answer
+
+    async def _of_prompt(self, call: Call, leaf: Leaf, prompt: str) -> Call:
+        """The call as this target's own prompt makes it, of the same variables."""
+        if call.prompt is None:
+            raise InvalidRequest(
+                f"{leaf.path}.prompt_id: only for requests to /v1/prompts/{{id}}/completions", param="config"
+            )
+        return of_prompt(call, await self.prompts.to_request(prompt, call.prompt))
 
     def _report(self, call: Call, leaf: Leaf, answer: Answer) -> None:
         signal = NOTHING

@@ -29,6 +29,9 @@ from gateway.api.log_exports import LogExportApi
 from gateway.api.logs import LogApi
 from gateway.api.models import ModelApi
 from gateway.api.probe import probe
+from gateway.api.prompt_labels import CollectionApi, LabelApi
+from gateway.api.prompt_partials import PartialApi
+from gateway.api.prompts import PromptApi
 from gateway.api.routing import Route, Router
 from gateway.api.traces import TraceApi
 from gateway.api.virtual_keys import VirtualKeyApi
@@ -43,6 +46,7 @@ from gateway.core.ports import DocumentStore, RecordStore, SecretStore, SignIn
 from gateway.core.redaction import Redaction
 from gateway.core.sticky import Pins
 from gateway.pipeline import Pipeline
+from gateway.prompts.library import PromptLibrary
 from gateway.providers.endpoints import Gatekeeping
 from gateway.relay import Relay
 from gateway.settings import Settings
@@ -91,6 +95,7 @@ def compose(settings: Settings) -> Services:
     pins = Pins(time.time, health.publish)
     limits = ConfigLimits(settings.config_nesting, settings.config_targets, settings.config_kib * 1024)
     configs = SavedConfigs(documents, time.time, lambda: secrets.token_hex(16), limits=limits)
+    prompts = PromptLibrary(documents, time.monotonic, lambda: str(uuid.uuid4()))
     pipeline = Pipeline(
         transport=transport,
         keys=keys,
@@ -98,6 +103,7 @@ def compose(settings: Settings) -> Services:
         health=health,
         pins=pins,
         rules=rules,
+        prompts=prompts,
         timeout=settings.upstream_timeout_s,
         clock=time.time,
         timer=time.perf_counter,
@@ -122,6 +128,10 @@ def compose(settings: Settings) -> Services:
         *FeedbackApi(records, time.time, lambda: str(uuid.uuid4())).routes(),
         *TraceApi(records).routes(),
         *AnalyticsApi(records, time.time).routes(),
+        *PromptApi(prompts).routes(),
+        *PartialApi(prompts).routes(),
+        *LabelApi(prompts).routes(),
+        *CollectionApi(prompts).routes(),
     ]
     gateway = Gateway(
         authenticator=Authenticator(cache, admin_key=settings.admin_key),

@@ -23,6 +23,7 @@ class Operation:
     name: str  # for records: "chat/completions", "responses", "proxy", ...
     deployment: str | None = None
     azure_path: Literal["dated", "v1"] | None = None  # how Azure's own path was spelt
+    prompt: str | None = None  # reference of the prompt that makes the request
 
 
 _DEPLOYMENT_OPERATIONS: dict[str, Body] = {
@@ -69,6 +70,7 @@ PROXIED = frozenset(
 )
 
 # Bare prefixes that the Functions front door registers, since a root catch-all breaks the host.
+_PROMPT_PATH = re.compile(r"/prompts/([^/]{1,400})/completions")
 # `@slug/name` counts as one, since Azure's clients write the model there: some escape its slash, some not.
 _DEPLOYMENT_PATH = re.compile(r"/deployments/((?:@[^/%]{1,128}/)?[^/]{1,256})(/.+)")
 
@@ -109,6 +111,10 @@ def inference(method: str, path: Path) -> Operation | None:
     if path.family == "openai":
         azure = "v1" if path.v1 else "dated"
     rest, deployment = path.rest, None
+    if method == "POST" and (prompt := _PROMPT_PATH.fullmatch(rest)) and path.family != "openai":
+        # Most prompts are chats; what this one is shows when it is rendered.
+        name = "/chat/completions"
+        return Operation(name, method, "deployment", "json", name[1:], prompt=unquote(prompt[1]))
     match = _DEPLOYMENT_PATH.fullmatch(rest)
     if match and not path.v1:
         deployment, rest, azure = unquote(match[1]), match[2], "dated"
@@ -137,6 +143,8 @@ def known_methods(path: Path) -> list[str]:
     """The verbs of an inference path that has just one: for the `Allow` header of a 405."""
     match = _DEPLOYMENT_PATH.fullmatch(path.rest)
     rest = match[2] if match and not path.v1 else path.rest
+    if _PROMPT_PATH.fullmatch(rest) and path.family != "openai":
+        return ["POST"]
     if rest == "/chat/completions":  # Azure lists stored completions there
         return ["GET", "POST"]
     return ["POST"] if rest in _DEPLOYMENT_OPERATIONS or rest in _MODEL_OPERATIONS else []
