@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.api.prompts import expected_version, paged
+from gateway.api.prompts import expected_version, filters, paged
 from gateway.api.routing import ApiRequest, Route, created, listing
 from gateway.prompts.library import PromptLibrary
 from gateway.prompts.partial_editing import PartialEditor
@@ -32,7 +32,7 @@ class PartialApi:
         return created("partial", made)
 
     async def list(self, request: ApiRequest) -> dict[str, Any]:
-        return paged(request, await self._editor.search(request.query))
+        return paged(request, await self._editor.search(filters(request)))
 
     async def read(self, request: ApiRequest) -> dict[str, Any]:
         return await self._editor.retrieve(request.params["slug"])

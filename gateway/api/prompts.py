@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.api.routing import ApiRequest, Route, created, listing
+from gateway.core.casing import snake
 from gateway.core.errors import InvalidRequest
 from gateway.prompts.editing import PromptEditor
 from gateway.prompts.library import PromptLibrary
@@ -37,7 +38,7 @@ class PromptApi:
         return created("prompt", made)
 
     async def list(self, request: ApiRequest) -> dict[str, Any]:
-        return paged(request, await self._editor.search(request.query))
+        return paged(request, await self._editor.search(filters(request)))
 
     async def read(self, request: ApiRequest) -> dict[str, Any]:
         return await self._editor.retrieve(request.params["slug"])
@@ -76,6 +77,11 @@ class PromptApi:
 def paged(request: ApiRequest, items: Sequence[Any]) -> dict[str, Any]:
     number, size = request.page()
     return listing(items[number * size : (number + 1) * size], len(items))
+
+
+def filters(request: ApiRequest) -> dict[str, str]:
+    """The query in one casing: Node's SDK sends `collectionId`."""
+    return {snake(name): value for name, value in request.query.items()}
 
 
 def expected_version(request: ApiRequest) -> int | None:

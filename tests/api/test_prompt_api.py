@@ -166,6 +166,7 @@ async def test_lists_have_pages_and_filters(api: Api) -> None:
     page = await api("GET", "/prompts?current_page=1&page_size=2")
     assert (page["total"], len(page["data"])) == (5, 2)
     assert (await api("GET", "/prompts?collection_id=c1"))["total"] == 2
+    assert (await api("GET", "/prompts?collectionId=c1"))["total"] == 2
     assert (await api("GET", "/prompts?search=prompt%203"))["total"] == 1
 
 
