@@ -10,13 +10,13 @@ from pathlib import Path
 
 import uvicorn
 
-from gateway.cli import logs, virtual_keys
+from gateway.cli import logs, prompts, virtual_keys
 from gateway.cli.client import CommandFailed
 from gateway.front_door import FrontDoor
 from gateway.settings import Settings, SettingsError
 from gateway.wiring import compose, ensure_admin_key
 
-COMMANDS = (virtual_keys, logs)
+COMMANDS = (virtual_keys, logs, prompts)
 LOCAL_SETTINGS = Path("local.settings.json")
 
 

@@ -26,6 +26,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Id = Annotated[str | None, Field(max_length=200), BeforeValidator(_not_empty)]
 Template = Annotated[str, Field(max_length=DEFAULT_LIMITS.template_chars)]
 Note = Annotated[str | None, Field(max_length=2_000)]
+PromptSlug = Annotated[str, Field(pattern=r"^pp-[a-z0-9][a-z0-9-]{0,100}$")]
+PartialSlug = Annotated[str, Field(pattern=r"^pl-[a-z0-9][a-z0-9-]{0,40}$")]
 VersionNumber = Annotated[int, Field(ge=1), BeforeValidator(_number)]
 Status = Literal["active", "archived"]
 
@@ -51,6 +53,7 @@ class _PromptContent(_Body):
 
 class PromptCreate(_PromptContent):
     name: Name
+    slug: PromptSlug | None = None  # not Portkey's: for a library that moves between gateways
     string: Template
     collection_id: Id = None
 
@@ -65,6 +68,7 @@ class PromptUpdate(_PromptContent):
 
 class PartialCreate(_Body):
     name: Name
+    slug: PartialSlug | None = None
     string: Template
     collection_id: Id = None
     version_description: Note = None

@@ -26,7 +26,7 @@ class PromptEditor:
         given = read(PromptCreate, body)
         content, prompt, warnings = new_content(given.model_dump())
         warnings += await self._loose_ends(prompt, given.collection_id)
-        slug = bind(make_slug, PROMPT_PREFIX, given.name)
+        slug = given.slug or bind(make_slug, PROMPT_PREFIX, given.name)
         head, version = await self._prompts.create(slug, given.name, given.collection_id, content)
         self._library.forget()
         return _with_warnings({"id": head.id, "slug": head.slug, "version_id": version.id}, warnings)

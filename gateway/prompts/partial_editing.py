@@ -23,9 +23,9 @@ class PartialEditor:
 
     async def create(self, body: Any) -> shapes.Json:
         given = read(PartialCreate, body)
-        _check(given.string)
+        check_partial(given.string)
         content = {"string": given.string, "version_description": given.version_description}
-        slug = bind(make_slug, PARTIAL_PREFIX, given.name)
+        slug = given.slug or bind(make_slug, PARTIAL_PREFIX, given.name)
         head, version = await self._partials.create(slug, given.name, given.collection_id, content)
         self._library.forget()
         return {"id": head.id, "slug": head.slug, "version_id": version.id}
@@ -48,7 +48,7 @@ class PartialEditor:
         given = read(PartialUpdate, body)
         fields = sent(given)
         if given.string is not None:
-            _check(given.string)
+            check_partial(given.string)
 
         def change(head: Head, latest: Version) -> Revision:
             changes = {name: fields[name] for name in ("name", "collection_id", "status") if fields.get(name)}
@@ -90,7 +90,7 @@ def _revised(old: Mapping[str, Any], given: PartialUpdate) -> dict[str, Any]:
     }
 
 
-def _check(string: str) -> None:
+def check_partial(string: str) -> None:
     """Raises `TemplateInvalid` for what must be a mistake."""
     fatal = [str(problem) for problem in compile_template(string).problems if problem.fatal]
     if fatal:

@@ -71,14 +71,21 @@ class Versioned:
         self._new_id = new_id
 
     async def create(
-        self, slug: Callable[[str], str], name: str, collection_id: str | None, content: Mapping[str, Any]
+        self,
+        slug: str | Callable[[str], str],
+        name: str,
+        collection_id: str | None,
+        content: Mapping[str, Any],
     ) -> tuple[Head, Version]:
-        """Version 1, published. `slug` makes one of a random suffix of six hex digits."""
+        """Version 1, published. `slug` may make one of a random suffix of six hex digits.
+
+        Raises `Conflict` when the slug is taken, be it by one that is archived.
+        """
         for _ in range(_TRIES):
             identity = self._new_id()
             head = Head(
                 identity,
-                slug(identity.replace("-", "")[-6:]),
+                slug if isinstance(slug, str) else slug(identity.replace("-", "")[-6:]),
                 name,
                 collection_id,
                 latest=1,
@@ -91,7 +98,8 @@ class Versioned:
                 version = await self._write(head.slug, 1, content)
                 return await self._put(head), version
             except Conflict:
-                continue
+                if isinstance(slug, str):
+                    raise Conflict(f'there is a {self._noun} "{slug}" already, perhaps archived') from None
         raise Conflict(f'no free slug was found for "{name}": try again')
 
     async def head(self, slug: str) -> Head | None:
