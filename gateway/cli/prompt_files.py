@@ -63,6 +63,8 @@ class PromptFile:
 
 def from_server(kind: Kind, item: Mapping[str, Any], collections: Mapping[str, str]) -> PromptFile:
     """Of what `GET /v1/prompts/{slug}` or `.../partials/{slug}` shows; `collections` are names by id."""
+    if not _fits(kind, str(item["slug"])):  # it becomes a path
+        raise CommandFailed(f"the gateway has a slug that cannot name a file: {item['slug']!r:.80}")
     collection = item.get("collection_id")
     return PromptFile(
         kind,
@@ -116,7 +118,7 @@ def _read(kind: Kind, path: Path) -> PromptFile:
 
 def parse(kind: Kind, slug: str, text: str) -> PromptFile:
     """The file that `write` writes, and what people make of it. Raises `ValueError` or `YAMLError`."""
-    if not slug.startswith(FOLDERS[kind]) or not is_slug(slug):
+    if not _fits(kind, slug):
         raise ValueError(f'the file\'s name must be a slug that begins with "{FOLDERS[kind]}"')
     head, string = _split(text)
     unknown = sorted(set(head) - _KEYS)
@@ -143,6 +145,10 @@ def parse(kind: Kind, slug: str, text: str) -> PromptFile:
         head.get("description"),
         {name: head[name] for name in _OPTIONAL if head.get(name)},
     )
+
+
+def _fits(kind: Kind, slug: str) -> bool:
+    return slug.startswith(FOLDERS[kind]) and is_slug(slug)
 
 
 def _check(file: PromptFile) -> None:

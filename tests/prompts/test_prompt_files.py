@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.__main__ import main
 from gateway.cli import prompts
 from gateway.cli.client import CommandFailed
-from gateway.cli.prompt_files import PromptFile, parse, read_folder, write
+from gateway.cli.prompt_files import PromptFile, from_server, parse, read_folder, write
 
 MESSAGES = '[{"role":"system","content":"Be kind.\\nBe brief."},{"role":"user","content":"{{q}}"}]'
 CHAT = """---
@@ -188,6 +188,36 @@ def test_push_changes_nothing_unasked(command: Command) -> None:
         command("push")
     assert "+name: HR Bot" in command("push", "--dry-run")
     assert command.stage.call("GET", "/prompts").json()["total"] == 0
+
+
+class Terminal:
+    """Someone who answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "total"), [("y", 1), ("", 0), ("no", 0)])
+def test_push_asks_at_a_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch, answer: str, total: int
+) -> None:
+    command.write("prompts/pp-x.md", CHAT)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
+    if total:
+        command("push")
+    else:
+        with pytest.raises(CommandFailed, match="nothing was changed"):
+            command("push")
+    assert asked == ["Make 1 change? [y/N] "]
+    assert command.stage.call("GET", "/prompts").json()["total"] == total
+
+
+@pytest.mark.parametrize("slug", ["../../etc/x", "pp-/x", "pl-x", ".ssh"])
+def test_a_gateway_cannot_write_outside_the_folder(slug: str) -> None:
+    with pytest.raises(CommandFailed, match="cannot name a file"):
+        from_server("prompts", {"slug": slug, "name": "x", "string": "y"}, {})
 
 
 def test_push_prunes_only_when_told(command: Command) -> None:
