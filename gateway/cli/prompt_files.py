@@ -134,7 +134,7 @@ def parse(kind: Kind, slug: str, text: str) -> PromptFile:
             raise ValueError(f"format: must be one of {', '.join(_FORMATS)}")
         raw = form == "json"
         if form == "messages":
-            string = _json(check_messages(_load(string)))
+            string = _json(check_messages(_load(string + "\n")))  # a block's last line break counts
     return PromptFile(
         kind,
         slug,

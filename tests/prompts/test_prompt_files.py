@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.__main__ import main
@@ -107,7 +107,9 @@ def test_faults_name_the_file(tmp_path: Path, text: str, message: str) -> None:
 contents = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@example(contents=["0\n"], name="0")
+@example(contents=["a\n\n", "\n"], name="\x85")
+@settings(max_examples=300, deadline=None)
 @given(contents=st.lists(contents, min_size=1, max_size=3), name=contents.filter(bool))
 def test_any_messages_come_back(contents: list[str], name: str) -> None:
     string = json.dumps([{"role": "user", "content": content} for content in contents])
