@@ -34,6 +34,7 @@ from gateway.core.form_field import read_field
 from gateway.core.headers import RequestHeaders, flat_metadata, parse_traceparent, safe_text, to_bool
 from gateway.core.ids import record_id
 from gateway.core.jsontext import dumps, loads_object
+from gateway.core.metadata_schema import MetadataSchema
 from gateway.core.operations import Operation, Path, inference, known_methods, split_path
 from gateway.core.record import Record
 from gateway.departure import Departure
@@ -75,6 +76,7 @@ class Gateway:
     random_bits: Callable[[int], int]  # for ids, no secrets: the system's source costs 0.1 ms a call
     # Called after each management call with its route and how it ended; never raises.
     audit: Callable[[Route, ApiRequest, int], None]
+    metadata_schema: MetadataSchema | None = None  # what every request's metadata must hold
 
     async def handle(self, request: Request) -> Response:
         """The response to any request, faults included."""
@@ -125,6 +127,9 @@ class Gateway:
         who = await self.authenticator.identify(headers)
         self._describe(record, who, headers, operation)
         who.caller.require("completions.write")
+        for schema in (self.metadata_schema, who.caller.metadata_schema):
+            if schema is not None:
+                schema.check(record.metadata)
         body = await self._body(request, headers, operation)
         record.request_body = body.raw if record.keep_bodies else None
         record.stream = body.stream
@@ -221,7 +226,7 @@ class Gateway:
             if route.scope is not None:
                 who = await self.authenticator.identify(headers)
                 call.caller = who.caller
-                call.caller.require(route.scope)
+                call.caller.require(*route.scopes)
             call.raw_body = await self._read(request, headers)
             result = await route.handler(call)
             response = _api_response(record, result)

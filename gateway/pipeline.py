@@ -16,6 +16,7 @@ from gateway.adapters.virtual_keys import VirtualKeys
 from gateway.call import Answer, Call, of_prompt
 from gateway.core.body import for_upstream
 from gateway.core.errors import (
+    BudgetExhausted,
     Forbidden,
     GatewayError,
     InternalError,
@@ -37,10 +38,11 @@ from gateway.core.signals import NOTHING, read_signal
 from gateway.core.sticky import Pins
 from gateway.core.targets import PLAIN, Leaf
 from gateway.core.virtual_key import VirtualKey
+from gateway.limiter import Limiter
 from gateway.prompts.library import PromptLibrary
 from gateway.providers.base import Endpoint
 from gateway.providers.catalog import provider
-from gateway.providers.endpoints import Gatekeeping, from_credentials, from_virtual_key
+from gateway.providers.endpoints import Asked, Gatekeeping, from_credentials, from_virtual_key
 from gateway.upstream_headers import upstream_headers
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024  # ten large images in base64 are 100 MiB
@@ -60,6 +62,7 @@ class Pipeline:
     pins: Pins
     rules: Gatekeeping
     prompts: PromptLibrary
+    limiter: Limiter
     timeout: float  # seconds until an upstream must begin to answer, where nobody says
     clock: Callable[[], float]  # unix seconds
     timer: Callable[[], float]  # monotonic seconds
@@ -116,6 +119,9 @@ class Pipeline:
         tries = Tries()
         while True:
             answer = await self._try_once(call, leaf)
+            if isinstance(answer.error, RateLimited | BudgetExhausted):
+                call.record.retry_count = tries.made - 1
+                return answer  # a limit of the gateway's own: another target may do, trying again does not
             delay = next_delay(leaf.retry, tries, answer.outcome, self.random)
             if delay is None or self._open(call, leaf):
                 call.record.retry_count = attempt_count(leaf.retry, tries, answer.outcome)
@@ -145,7 +151,8 @@ class Pipeline:
             answer = await self._send(call, leaf, attempt)
         except GatewayError as error:
             fault = isinstance(error, UpstreamFault | StoreUnavailable)
-            answer = Answer(Outcome(error.status, fault=fault, stops=isinstance(error, InternalError)), error)
+            stops = isinstance(error, InternalError) or error.ends_call
+            answer = Answer(Outcome(error.status, fault=fault, stops=stops), error)
             attempt.error, attempt.message = error.code, error.message
         attempt.duration_ms = (self.timer() - begun) * 1000
         call.record.upstream_ms += attempt.duration_ms
@@ -267,12 +274,15 @@ class Pipeline:
         else:
             slug = asked.virtual_key
         if slug is not None:
-            call.caller.may_use(slug, asked.model)
+            call.caller.may_use(slug)
             key = await self.keys.read(slug)
             self._check_expiry(key)
-            return from_virtual_key(key, asked, self.rules, images=images, custom_host=custom_host)
-        call.caller.may_use(None, asked.model)
-        return from_credentials(
+            endpoint = from_virtual_key(key, asked, self.rules, images=images, custom_host=custom_host)
+            _check_model(call, endpoint, asked, key)
+            await self.limiter.admit(call, key.limits)
+            return endpoint
+        call.caller.may_use(None)
+        endpoint = from_credentials(
             leaf.provider if leaf.brings_own else asked.provider,
             asked.credentials,
             asked,
@@ -280,6 +290,9 @@ class Pipeline:
             custom_host=custom_host,
             token=asked.token,
         )
+        _check_model(call, endpoint, asked)
+        await self.limiter.admit(call, None)
+        return endpoint
 
     def _check_expiry(self, key: VirtualKey) -> None:
         if key.expires_at is not None and key.expires_at <= self.clock():
@@ -302,6 +315,18 @@ class Pipeline:
 def _url(text: str) -> httpx.URL:
     """Parsed once for each deployment and operation: parsing takes longer than the rest of a request."""
     return httpx.URL(text)
+
+
+def _check_model(call: Call, endpoint: Endpoint, asked: Asked, key: VirtualKey | None = None) -> None:
+    """Hold the call to its key's list of models, by the names of the deployment that will serve it."""
+    if call.caller.models is None:
+        return
+    names: list[str | None] = [endpoint.deployment or asked.model]
+    for item in key.deployments if key is not None else ():
+        if item.deployment == endpoint.deployment:
+            names += item.names
+    # Files, batches and the like name their models where nobody looks.
+    call.caller.may_call(names if call.operation.scope != "none" else ())
 
 
 def _kind(answer: Answer) -> str:

@@ -4,11 +4,16 @@ In Azure they are app settings. `docs/settings.md` has the table; a test keeps t
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from gateway.core.entra_roles import Roles, parse_roles
+from gateway.core.errors import InvalidRequest
+from gateway.core.jsontext import loads
+from gateway.core.metadata_schema import MetadataSchema, parse_schema
 from gateway.core.redaction import Redaction
 
 
@@ -78,6 +83,28 @@ def _patterns(raw: str) -> str:
     return raw
 
 
+def _words(raw: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+def _tenant(raw: str) -> str:
+    # Tokens name their tenant by its id, so a domain would never match.
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", raw):
+        raise ValueError("must be the tenant's id (a GUID), not its domain")
+    return raw.lower()
+
+
+def _authority(raw: str) -> str:
+    return str(_url("https", "http")(raw if "://" in raw else f"https://{raw}"))
+
+
+def _schema(raw: str) -> MetadataSchema | None:
+    try:
+        return parse_schema(loads(raw, "the setting"), "schema")
+    except InvalidRequest as error:
+        raise ValueError(error.message) from None
+
+
 def _setting(
     name: str, default: Any, parse: Any = _text, *, secret: bool = False, azure: bool = False
 ) -> Any:
@@ -114,6 +141,19 @@ class Settings:
     config_nesting: int = _setting("GATEWAY_CONFIG_MAX_NESTING", 10, _integer(1, 50))
     config_targets: int = _setting("GATEWAY_CONFIG_MAX_TARGETS", 100, _integer(1, 10_000))
     config_kib: int = _setting("GATEWAY_CONFIG_MAX_KIB", 64, _integer(1, 1024))
+    entra_tenant_id: str | None = _setting("GATEWAY_ENTRA_TENANT_ID", None, _tenant, azure=True)
+    entra_audience: tuple[str, ...] = _setting("GATEWAY_ENTRA_AUDIENCE", (), _words, azure=True)
+    entra_roles: Roles = _setting(  # noqa: RUF009 - a field of a frozen value
+        "GATEWAY_ENTRA_ROLES", Roles({}), parse_roles, azure=True
+    )
+    entra_authority: str = _setting("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com", _authority)
+    limits_on_error: Literal["open", "closed"] = _setting(
+        "GATEWAY_LIMITS_ON_ERROR", "open", _one_of("open", "closed"), azure=True
+    )
+    metadata_schema: MetadataSchema | None = _setting(  # noqa: RUF009 - a field of a frozen value
+        "GATEWAY_METADATA_SCHEMA", None, _schema, azure=True
+    )
+    audit_retention_days: int = _setting("GATEWAY_AUDIT_RETENTION_DAYS", 365, _integer(1, 3650), azure=True)
 
     @property
     def max_body_bytes(self) -> int:
@@ -150,6 +190,9 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
     if ("tables_url" in values) != ("blobs_url" in values):
         missing = "GATEWAY_BLOBS_URL" if "tables_url" in values else "GATEWAY_TABLES_URL"
         problems.append(f"{missing}: must be set too (records need both tables and blobs)")
+    if ("entra_tenant_id" in values) != ("entra_audience" in values):
+        missing = "GATEWAY_ENTRA_AUDIENCE" if "entra_tenant_id" in values else "GATEWAY_ENTRA_TENANT_ID"
+        problems.append(f"{missing}: must be set too (tokens of Entra ID need both)")
     return problems
 
 

@@ -10,11 +10,18 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from gateway.adapters.api_keys import ApiKeys
+from gateway.adapters.audit import AuditTrail
+from gateway.adapters.budgets import Budgets
 from gateway.adapters.config_source import ConfigSource
+from gateway.adapters.entra_callers import EntraCallers, Tenant
 from gateway.adapters.entra_tokens import EntraTokens, credential_for
+from gateway.adapters.fetch import fetch
 from gateway.adapters.health_sync import HealthSync
+from gateway.adapters.limits_memory import MemoryCounters
 from gateway.adapters.prices import PriceTable
 from gateway.adapters.recorder import BackgroundRecorder
 from gateway.adapters.saved_configs import SavedConfigs
@@ -22,6 +29,8 @@ from gateway.adapters.secret_cache import SecretCache
 from gateway.adapters.upstream import UpstreamTransport
 from gateway.adapters.virtual_keys import VirtualKeys
 from gateway.api.analytics import AnalyticsApi
+from gateway.api.api_keys import ApiKeyApi
+from gateway.api.audit import AuditApi, Auditor
 from gateway.api.configs import ConfigApi
 from gateway.api.feedback import FeedbackApi
 from gateway.api.health import HealthApi
@@ -35,16 +44,17 @@ from gateway.api.prompts import PromptApi
 from gateway.api.routing import Route, Router
 from gateway.api.traces import TraceApi
 from gateway.api.virtual_keys import VirtualKeyApi
-from gateway.app import Gateway, no_audit
+from gateway.app import Gateway
 from gateway.auth import ADMIN_SECRET, KEY_PREFIX, Authenticator
 from gateway.core.config_checks import ConfigLimits
 from gateway.core.cost import pricer
 from gateway.core.health import HealthBoard
 from gateway.core.ids import record_id
 from gateway.core.log_entry import Encoder
-from gateway.core.ports import DocumentStore, RecordStore, SecretStore, SignIn
+from gateway.core.ports import Counters, DocumentStore, RecordStore, SecretStore, SignIn
 from gateway.core.redaction import Redaction
 from gateway.core.sticky import Pins
+from gateway.limiter import Limiter, SettlingRecorder
 from gateway.pipeline import Pipeline
 from gateway.prompts.library import PromptLibrary
 from gateway.providers.endpoints import Gatekeeping
@@ -66,12 +76,19 @@ class Services:
     transport: UpstreamTransport
     tokens: EntraTokens
     health_sync: HealthSync | None  # None: this instance keeps what it knows to itself
+    limiter: Limiter
+    trail: AuditTrail
+    callers: Sequence[ApiKeys | EntraCallers]
 
     async def aclose(self) -> None:
         """Stop in order: what was answered is recorded before the stores close."""
         await self.recorder.aclose()
         if self.health_sync is not None:
             await self.health_sync.aclose()
+        for source in self.callers:
+            await source.aclose()
+        await self.limiter.aclose()
+        await self.trail.aclose()
         for part in (self.records, self.documents, self.secrets, self.tokens, self.transport):
             await part.aclose()
 
@@ -87,13 +104,23 @@ def compose(settings: Settings) -> Services:
     tokens = EntraTokens(clock=time.time)
     records, documents = stores(settings, folder)
     redaction = Redaction.parse(settings.redact or "")
-    encoder = Encoder(pricer(PriceTable()), redaction, keep_bodies=settings.log_bodies == "all")
+    price = pricer(PriceTable())
+    encoder = Encoder(price, redaction, keep_bodies=settings.log_bodies == "all")
     recorder = BackgroundRecorder(
         records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     )
     health = HealthBoard(time.time)
     pins = Pins(time.time, health.publish)
     limits = ConfigLimits(settings.config_nesting, settings.config_targets, settings.config_kib * 1024)
+    limiter = Limiter(
+        counters(settings, tokens),
+        Budgets(documents, clock=time.time),
+        price=price,
+        clock=time.time,
+        fail_open=settings.limits_on_error == "open",
+    )
+    api_keys = ApiKeys(documents, clock=time.time)
+    trail = AuditTrail(documents, retention_days=settings.audit_retention_days, clock=time.time)
     configs = SavedConfigs(documents, time.time, lambda: secrets.token_hex(16), limits=limits)
     prompts = PromptLibrary(documents, time.monotonic, lambda: str(uuid.uuid4()))
     pipeline = Pipeline(
@@ -104,6 +131,7 @@ def compose(settings: Settings) -> Services:
         pins=pins,
         rules=rules,
         prompts=prompts,
+        limiter=limiter,
         timeout=settings.upstream_timeout_s,
         clock=time.time,
         timer=time.perf_counter,
@@ -117,6 +145,15 @@ def compose(settings: Settings) -> Services:
         clock=time.time,
         random_hex=lambda: secrets.token_hex(3),
         probe=lambda key: probe(pipeline, key),
+        usage=limiter.usage,
+    )
+    key_api = ApiKeyApi(
+        api_keys,
+        clock=time.time,
+        random=lambda: secrets.token_urlsafe(32),
+        new_id=lambda: str(uuid.uuid4()),
+        usage=limiter.usage,
+        reset=limiter.budgets.reset,
     )
     routes: list[Route] = [
         *virtual_keys.routes(),
@@ -132,22 +169,50 @@ def compose(settings: Settings) -> Services:
         *PartialApi(prompts).routes(),
         *LabelApi(prompts).routes(),
         *CollectionApi(prompts).routes(),
+        *key_api.routes(),
+        *AuditApi(trail, clock=time.time).routes(),
     ]
+    entra = entra_callers(settings, transport)
+    callers: list[ApiKeys | EntraCallers] = [api_keys, *([entra] if entra is not None else [])]
     gateway = Gateway(
-        authenticator=Authenticator(cache, admin_key=settings.admin_key),
+        authenticator=Authenticator(
+            cache, admin_key=settings.admin_key, lookups=[source.lookup for source in callers]
+        ),
         router=Router(routes),
         pipeline=pipeline,
-        relay=Relay(recorder, time.perf_counter),
+        relay=Relay(SettlingRecorder(limiter, recorder), time.perf_counter),
         configs=ConfigSource(configs, limits),
         max_body=settings.max_body_bytes,
         keep_bodies=settings.log_bodies == "all",
         clock=time.time,
         timer=time.perf_counter,
         random_bits=random.getrandbits,
-        audit=no_audit,
+        audit=Auditor(trail, clock=time.time),
+        metadata_schema=settings.metadata_schema,
     )
     sync = health_sync(settings, health, pins, tokens)
-    return Services(gateway, cache, recorder, records, documents, transport, tokens, sync)
+    return Services(
+        gateway, cache, recorder, records, documents, transport, tokens, sync, limiter, trail, callers
+    )
+
+
+def counters(settings: Settings, tokens: EntraTokens) -> Counters:
+    """Where limits are counted: in Redis for all instances, or in memory for this one."""
+    if settings.redis_url is None:
+        return MemoryCounters(time.time)
+    from gateway.adapters.limits_redis import RedisCounters
+    from gateway.adapters.redis_client import connect
+
+    redis = connect(settings.redis_url, tokens, settings.azure_client_id)
+    return RedisCounters(redis, timer=time.monotonic)
+
+
+def entra_callers(settings: Settings, transport: UpstreamTransport) -> EntraCallers | None:
+    """Callers by tokens of a tenant, where one is named."""
+    if settings.entra_tenant_id is None:
+        return None
+    tenant = Tenant(settings.entra_tenant_id, settings.entra_audience, settings.entra_authority)
+    return EntraCallers(tenant, settings.entra_roles, fetch=partial(fetch, transport), clock=time.time)
 
 
 def health_sync(

@@ -48,7 +48,11 @@ class LogExportApi:
 
     async def create(self, request: ApiRequest) -> dict[str, Any]:
         export = export_of(request.object())
-        export |= {"status": "draft", "created_by": request.caller.id, "total": await self._total(export["filters"])}
+        export |= {
+            "status": "draft",
+            "created_by": request.caller.id,
+            "total": await self._total(export["filters"]),
+        }
         made = await self._documents.put(KIND, self._new_token()[:32], export, expect=0)
         return created("export", _view(made))
 
@@ -63,7 +67,10 @@ class LogExportApi:
         old = await self._found(request)
         if old.value["status"] != "draft":
             raise Conflict("only a draft can be changed: create another export")
-        body = {"filters": old.value["filters"], "requested_data": old.value["requested_data"]} | request.object()
+        body = {
+            "filters": old.value["filters"],
+            "requested_data": old.value["requested_data"],
+        } | request.object()
         export = {**old.value, **export_of(body)}
         export["total"] = await self._total(export["filters"])
         return _view(await self._put(old, export))
@@ -95,7 +102,9 @@ class LogExportApi:
 
     async def data(self, request: ApiRequest) -> StreamingResponse:
         token = request.query.get("token", "")
-        found = await self._documents.get(KIND, request.params["id"]) if _is_id(request.params["id"]) else None
+        found = (
+            await self._documents.get(KIND, request.params["id"]) if _is_id(request.params["id"]) else None
+        )
         right = found is not None and hmac.compare_digest(_hash(token), found.value.get("token") or "")
         if found is None or not right or found.value["expires_at"] < self._clock():
             raise Forbidden("the link is not valid, or not any more: ask for the download again")
@@ -112,7 +121,9 @@ class LogExportApi:
             if entry is not None:
                 yield line_of(entry, requested)
 
-    async def _rows(self, filters: Mapping[str, Any], until: float | None) -> AsyncIterator[Mapping[str, Any]]:
+    async def _rows(
+        self, filters: Mapping[str, Any], until: float | None
+    ) -> AsyncIterator[Mapping[str, Any]]:
         query, left = _query(filters, until), most_rows(filters)
         while left > 0:
             page = await self._records.page(query)
@@ -144,7 +155,9 @@ def _query(filters: Mapping[str, Any], until: float | None) -> LogQuery:
 
 
 def _view(export: Document) -> dict[str, Any]:
-    shown = {name: value for name, value in export.value.items() if name not in ("token", "expires_at", "until")}
+    shown = {
+        name: value for name, value in export.value.items() if name not in ("token", "expires_at", "until")
+    }
     times = {"created_at": iso(export.created_at), "last_updated_at": iso(export.updated_at)}
     return {"id": export.id, **shown, **times, "object": "export"}
 

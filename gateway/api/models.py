@@ -40,15 +40,15 @@ class ModelApi:
     async def _models(self, request: ApiRequest) -> list[dict[str, Any]]:
         slug = _named(request.headers)
         if slug is not None:
-            request.caller.may_use(slug, None) if request.caller.models is None else None
-            return _rows(await self._keys.read(slug), prefix="")
+            request.caller.may_use(slug)
+            return _rows(await self._keys.read(slug), "", request.caller.models)
         rows: list[dict[str, Any]] = []
         for info in await self._secrets.store.list(SECRET_PREFIX):
             name = info.name.removeprefix(SECRET_PREFIX)
             if request.caller.virtual_keys is not None and name not in request.caller.virtual_keys:
                 continue
             try:
-                rows += _rows(await self._keys.read(name), prefix=f"@{name}/")
+                rows += _rows(await self._keys.read(name), f"@{name}/", request.caller.models)
             except GatewayError:
                 continue  # a broken virtual key must not hide the others; its own page names the fault
         return rows
@@ -61,7 +61,7 @@ def _named(headers: RequestHeaders) -> str | None:
     )
 
 
-def _rows(key: VirtualKey, prefix: str) -> list[dict[str, Any]]:
+def _rows(key: VirtualKey, prefix: str, allowed: frozenset[str] | None) -> list[dict[str, Any]]:
     return [
         {
             "id": prefix + (item.alias or item.deployment),
@@ -73,5 +73,5 @@ def _rows(key: VirtualKey, prefix: str) -> list[dict[str, Any]]:
             "provider": key.provider,
         }
         for item in key.deployments
-        if item.deployment != "*"
+        if item.deployment != "*" and (allowed is None or not allowed.isdisjoint(item.names))
     ]

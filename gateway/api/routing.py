@@ -71,12 +71,22 @@ Handler = Callable[[ApiRequest], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` is after `/v1`, with `{name}` for a segment. `scope` None: any caller."""
+    """`path` is after `/v1`, with `{name}` for a segment.
+
+    `scope` is what the caller needs; of several, one. None: open to all, nobody is asked who they are.
+    """
 
     method: str
     path: str
-    scope: str | None
+    scope: str | tuple[str, ...] | None
     handler: Handler
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes of which a caller needs one."""
+        if self.scope is None:
+            return ()
+        return (self.scope,) if isinstance(self.scope, str) else self.scope
 
 
 class Router:

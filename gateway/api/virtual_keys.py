@@ -9,6 +9,7 @@ from gateway.adapters.virtual_keys import VirtualKeys
 from gateway.api.routing import ApiRequest, Route, created, listing
 from gateway.core.casing import snake_keys
 from gateway.core.errors import Conflict, GatewayError, InvalidRequest
+from gateway.core.limits import Limits
 from gateway.core.ports import SecretInfo
 from gateway.core.virtual_key import (
     SECRET_PREFIX,
@@ -27,6 +28,8 @@ from gateway.providers.endpoints import Asked, Gatekeeping, from_virtual_key
 # Key Vault keeps 25 KB in a secret.
 _MAX_SECRET = 24_000
 
+# What is spent of a key's budget, in the fields a listing shows.
+Usage = Callable[[Limits], Awaitable[dict[str, Any]]]
 Probe = Callable[[VirtualKey], Awaitable[None]]
 
 
@@ -42,9 +45,11 @@ class VirtualKeyApi:
         clock: Callable[[], float],
         random_hex: Callable[[], str],
         probe: Probe,
+        usage: Usage,
     ) -> None:
         self._secrets, self._keys, self._rules = secrets, keys, rules
         self._clock, self._random_hex, self._probe = clock, random_hex, probe
+        self._usage = usage
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -73,7 +78,7 @@ class VirtualKeyApi:
         return listing(shown, len(infos))
 
     async def read(self, request: ApiRequest) -> dict[str, Any]:
-        row = describe(await self._read(request.params["slug"]), int(self._clock()))
+        row = await self._shown(await self._read(request.params["slug"]))
         # Portkey's documentation has it at the top, its OpenAPI in `data`.
         return {**row, "success": True, "data": row}
 
@@ -123,10 +128,18 @@ class VirtualKeyApi:
         await self._secrets.store.put(name, text)
         self._secrets.forget(name)
 
+    async def _shown(self, key: VirtualKey) -> dict[str, Any]:
+        row = describe(key, int(self._clock()))
+        if key.limits is not None and key.limits.budget is not None:
+            row["usage"] = await self._usage(key.limits)
+            if row["usage"]["exhausted"] and row["status"] == "active":
+                row["status"] = "exhausted"
+        return row
+
     async def _row(self, info: SecretInfo) -> dict[str, Any]:
         slug = info.name.removeprefix(SECRET_PREFIX)
         try:
-            return describe(await self._keys.read(slug), int(self._clock()))
+            return await self._shown(await self._keys.read(slug))
         except GatewayError as error:  # written by hand, and wrong: shown, so that it can be mended
             return {
                 "slug": slug,

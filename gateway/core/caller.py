@@ -1,10 +1,11 @@
 """Who calls, and what they may do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from gateway.core.errors import Forbidden
+from gateway.core.limits import Limits
+from gateway.core.metadata_schema import MetadataSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +24,39 @@ class Caller:
     metadata: Mapping[str, str] = field(default_factory=dict)  # merged under the request's
     config_id: str | None = None  # slug of the default config
     allow_config_override: bool = True
-    rate_limits: tuple[Mapping[str, Any], ...] = ()
-    usage_limits: Mapping[str, Any] | None = None
+    metadata_schema: MetadataSchema | None = None  # what its requests' metadata must hold
+    limits: Limits | None = None  # rate limits and budget of the key itself
 
-    def require(self, scope: str) -> None:
-        """Raises `Forbidden` that names the scope, unless the caller has it."""
-        if self.scopes is not None and scope not in self.scopes:
+    def require(self, *scopes: str) -> None:
+        """Raises `Forbidden` that names the scopes, unless the caller has one of them."""
+        if self.scopes is not None and self.scopes.isdisjoint(scopes):
             raise Forbidden(
-                f"this key may not do that: it needs the scope {scope}", code="missing_scope", param="scopes"
+                f"this key may not do that: it needs the scope {' or '.join(scopes)}",
+                code="missing_scope",
+                param="scopes",
             )
 
-    def may_use(self, slug: str | None, model: str | None) -> None:
-        """Raises `Forbidden` where the key is limited to other virtual keys or models."""
+    def may_use(self, slug: str | None) -> None:
+        """Raises `Forbidden` where the key is limited to other virtual keys.
+
+        It is asked before the virtual key is looked up: one that does not exist answers the same.
+        """
         if self.virtual_keys is not None and slug not in self.virtual_keys:
-            what = f"virtual key {slug!r}" if slug else "credentials of its own"
+            what = f"virtual key {slug[:100]!r}" if slug else "credentials of its own"
             raise Forbidden(
                 f"this key may not use {what}", code="virtual_key_not_allowed", param="virtual_key"
             )
-        if self.models is not None and model not in self.models:
+
+    def may_call(self, names: Collection[str | None]) -> None:
+        """Raises `Forbidden` where none of a deployment's names is a model the key is limited to.
+
+        The names are those of the deployment that was chosen, not what was asked for: a virtual key
+        with one deployment serves any model's name by it.
+        """
+        if self.models is not None and self.models.isdisjoint(names):
+            shown = next((name for name in names if name), "none")
             raise Forbidden(
-                f"this key may not use model {(model or 'none')[:80]!r}",
-                code="model_not_allowed",
-                param="model",
+                f"this key may not use model {shown[:80]!r}", code="model_not_allowed", param="model"
             )
 
 

@@ -35,6 +35,7 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "gateway_error"
     code: str = "internal_error"
+    ends_call: bool = False  # no other target can do better: set where the caller itself is at its limit
 
     def __init__(
         self,

@@ -223,6 +223,61 @@ class RecordStore(Protocol):
     async def aclose(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one call asks of one counter."""
+
+    key: str
+    window: int  # seconds; 0: a budget
+    limit: int
+    amount: int
+    spent: int = 0  # of a budget: what is known to be spent, in-flight calls aside
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """All claims were counted. `marks` say where, for settling; `seeded` that budgets were new there."""
+
+    marks: Sequence[int]
+    seeded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was counted: the claim at `index` does not fit."""
+
+    index: int
+    used: int
+    wait: float = 0.0  # seconds until it may fit; meaningless for budgets
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a claim came to in the end."""
+
+    claim: Claim
+    mark: int
+    real: int
+
+
+class Counters(Protocol):
+    """What is used of rate limits and budgets, by all who share them."""
+
+    async def take(self, claims: Sequence[Claim]) -> Taken | Refused:
+        """Count all claims, or none; atomic. Raises `StoreUnavailable`."""
+        ...
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Replace what was claimed by what was used. Never blocks and never raises."""
+        ...
+
+    async def set_spent(self, key: str, spent: int) -> None:
+        """A budget's counter, as the store has it."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
 class Recorder(Protocol):
     """Where the pipeline leaves its records."""
 

@@ -13,6 +13,7 @@ from gateway.core.azure_endpoint import Pasted, api_version, deployment_name, re
 from gateway.core.casing import snake_keys
 from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.headers import strip_bearer
+from gateway.core.limits import Limits, parse_limits
 
 AuthMode = Literal["api-key", "managed-identity", "entra", "workload", "bearer"]
 
@@ -47,6 +48,11 @@ class Deployment:
     is_default: bool = False
     pricing: Mapping[str, Any] | None = None  # own prices, where they differ from the list
 
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """What a key's list of models may call it."""
+        return self.deployment, self.alias, self.model
+
 
 @dataclass(frozen=True, slots=True)
 class VirtualKey:
@@ -71,6 +77,7 @@ class VirtualKey:
     expires_at: int | None = None  # unix seconds
     created_at: int = 0  # unix seconds
     digest: str = ""  # of the stored JSON: changes when the key does
+    limits: Limits | None = None  # `rate_limits` and `usage_limits`, read
 
 
 class _DeploymentInput(BaseModel):
@@ -202,6 +209,7 @@ def build(slug: str, data: Any) -> VirtualKey:
         rate_limits=_rate_limits(given.rate_limits),
         expires_at=_expiry(given.expires_at),
         created_at=given.created_at or 0,
+        limits=parse_limits(f"vk:{slug}", f"virtual key {slug!r}", given.rate_limits, given.usage_limits),
     )
     _check(key)
     return key
@@ -212,7 +220,7 @@ def dump(key: VirtualKey) -> str:
     values: dict[str, Any] = {}
     for name in VirtualKey.__slots__:
         value = getattr(key, name)
-        if name in ("slug", "digest") or value in (None, (), 0):
+        if name in ("slug", "digest", "limits") or value in (None, (), 0):
             continue
         values[name] = value
     if key.deployments:

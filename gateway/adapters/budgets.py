@@ -1,0 +1,214 @@
+"""What budgets have spent, in memory and in the document store.
+
+Every two seconds what this instance spent is added to the store's number, under its version, so that
+all instances add up there. A restart, or a Redis that lost its memory, loses no more than that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.adapters.single_flight import SingleFlight
+from gateway.core.errors import Conflict, GatewayError
+from gateway.core.limits import Budget, Limits, period
+from gateway.core.ports import Document, DocumentStore
+
+log = logging.getLogger("gateway.limits")
+
+KIND = "budget"
+FLUSH_EVERY = 2.0  # seconds: with a slow write still less than five may be lost
+REFRESH_AFTER = 30.0  # seconds after which the store is read again, for what other instances spent
+_ATTEMPTS = 8  # writes, where other instances write too
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One subject's spending in one period. `known` is the store's; `pending` and `writing` are ours."""
+
+    limits: Limits
+    scheme: str
+    start: int
+    version: int = 0
+    known: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
+    pending: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
+    writing: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
+    flags: dict[str, bool] = field(default_factory=dict)  # "alerted", "exhausted": told already
+    read_at: float = 0.0
+
+    def spent(self, kind: str) -> int:
+        return self.known[kind] + self.pending[kind] + self.writing[kind]
+
+
+class Budgets:
+    """Spending by subject. `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._clock, self._sleep = store, clock, sleep
+        self._entries: dict[str, _Entry] = {}
+        self._dirty: set[str] = set()
+        self._reads: SingleFlight[str, None] = SingleFlight()
+        self._task: asyncio.Task[None] | None = None
+
+    def peek(self, limits: Limits) -> int | None:
+        """What is spent of the running period; None when it must be loaded first."""
+        budget = limits.budget
+        assert budget is not None
+        entry = self._entries.get(limits.subject)
+        if entry is None:
+            return None
+        now = self._clock()
+        scheme, start = scheme_of(budget), period(budget, now)[0]
+        if (entry.scheme, entry.start) != (scheme, start):
+            return None
+        entry.limits = limits
+        if now - entry.read_at > REFRESH_AFTER:
+            entry.read_at = now  # one background read, whoever asks meanwhile
+            self._reads.start(limits.subject, lambda: self._read(limits))
+        return entry.spent(budget.kind)
+
+    async def load(self, limits: Limits) -> int:
+        """What is spent of the running period, as the store has it now, and what is ours besides."""
+        await self._reads.run(limits.subject, lambda: self._read(limits))
+        assert limits.budget is not None
+        return self._entries[limits.subject].spent(limits.budget.kind)
+
+    def add(self, limits: Limits, *, cost: int, tokens: int) -> None:
+        """Count what a call came to: millionths of a cent, and tokens."""
+        budget = limits.budget
+        if budget is None or not (cost or tokens):
+            return
+        entry = self._entries.get(limits.subject)
+        scheme, start = scheme_of(budget), period(budget, self._clock())[0]
+        if entry is None or (entry.scheme, entry.start) != (scheme, start):
+            entry = self._entries[limits.subject] = _Entry(limits, scheme, start)
+        entry.pending["cost"] += cost
+        entry.pending["tokens"] += tokens
+        self._dirty.add(limits.subject)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def reset(self, subject: str) -> None:
+        """Forget what was spent."""
+        self._entries.pop(subject, None)
+        self._dirty.discard(subject)
+        await self._store.delete(KIND, subject)
+
+    async def flush(self) -> bool:
+        """Write what is not written yet; False when the store did not take it, and it still waits."""
+        subjects, self._dirty = self._dirty, set()
+        failed = False
+        for subject in sorted(subjects):
+            entry = self._entries.get(subject)
+            if entry is None:
+                continue
+            try:
+                await self._write(subject, entry)
+            except GatewayError as error:
+                failed = True
+                self._dirty.add(subject)
+                log.warning("budgets.write_failed", extra={"subject": subject, "error": error.message})
+        return not failed
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._reads.aclose()
+        await self.flush()
+
+    async def _run(self) -> None:
+        while self._dirty:
+            await self._sleep(FLUSH_EVERY)
+            await self.flush()
+
+    async def _read(self, limits: Limits) -> None:
+        document = await self._store.get(KIND, limits.subject)
+        budget = limits.budget
+        assert budget is not None
+        scheme, start = scheme_of(budget), period(budget, self._clock())[0]
+        entry = self._entries.get(limits.subject)
+        if entry is None or (entry.scheme, entry.start) != (scheme, start):
+            entry = self._entries[limits.subject] = _Entry(limits, scheme, start)
+        if not any(entry.writing.values()):  # else the write's own answer is newer
+            _adopt(entry, document)
+        entry.read_at = self._clock()
+
+    async def _write(self, subject: str, entry: _Entry) -> None:
+        entry.writing, entry.pending = entry.pending, {"cost": 0, "tokens": 0}
+        try:
+            for attempt in range(_ATTEMPTS):
+                value, events = _value(entry)
+                try:
+                    written = await self._store.put(KIND, subject, value, expect=entry.version)
+                    break
+                except Conflict:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+                    if not _adopt(entry, await self._store.get(KIND, subject)):
+                        return  # the others are in the next period: this one's spending is past
+            entry.version = written.version
+            entry.known = {"cost": int(value["cost"]), "tokens": int(value["tokens"])}
+            entry.flags = {name: True for name in ("alerted", "exhausted") if value.get(name)}
+            entry.read_at = self._clock()
+            for event in events:
+                _tell(event, entry)
+        except BaseException:
+            for name, amount in entry.writing.items():
+                entry.pending[name] += amount
+            raise
+        finally:
+            entry.writing = {"cost": 0, "tokens": 0}
+
+
+def scheme_of(budget: Budget) -> str:
+    """Which resets a number belongs to: another scheme starts from nothing."""
+    return f"{budget.reset or 'never'}:{budget.days}:{budget.anchor}"
+
+
+def _adopt(entry: _Entry, document: Document | None) -> bool:
+    """Take over the store's number; False when it belongs to a period that began later than ours."""
+    entry.version = document.version if document is not None else 0
+    entry.known, entry.flags = {"cost": 0, "tokens": 0}, {}
+    value = document.value if document is not None else {}
+    if value.get("scheme") != entry.scheme or value.get("start") != entry.start:
+        return not (value.get("scheme") == entry.scheme and value.get("start", 0) > entry.start)
+    entry.known = {name: int(value.get(name, 0)) for name in ("cost", "tokens")}
+    entry.flags = {name: True for name in ("alerted", "exhausted") if value.get(name)}
+    return True
+
+
+def _value(entry: _Entry) -> tuple[dict[str, Any], list[str]]:
+    """(what to write, which news it holds): each is told once a period, by whoever writes it."""
+    sums = {name: entry.known[name] + entry.writing[name] for name in ("cost", "tokens")}
+    value: dict[str, Any] = {"scheme": entry.scheme, "start": entry.start, **sums, **entry.flags}
+    budget, events = entry.limits.budget, []
+    if budget is not None:
+        spent = sums[budget.kind]
+        if budget.alert_at is not None and spent >= budget.alert_at and not entry.flags.get("alerted"):
+            value["alerted"] = True
+            events.append("budget.alert")
+        if spent >= budget.limit and not entry.flags.get("exhausted"):
+            value["exhausted"] = True
+            events.append("budget.exhausted")
+    return value, events
+
+
+def _tell(event: str, entry: _Entry) -> None:
+    budget = entry.limits.budget
+    assert budget is not None
+    fields = {
+        "subject": entry.limits.subject,
+        "kind": budget.kind,
+        "spent": budget.shown(entry.known[budget.kind]),
+        "limit": budget.shown(budget.limit),
+        "alert_threshold": budget.shown(budget.alert_at) if budget.alert_at is not None else None,
+    }
+    log.warning(event, extra=fields)
