@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,9 +35,16 @@ Price = Callable[[Record, Body], float | None]  # cents
 class _Held:
     """What one call has reserved so far."""
 
-    estimate: Estimate = field(default_factory=Estimate)
+    body: Mapping[str, Any] | None
     limits: list[Limits] = field(default_factory=list)
     claims: list[tuple[Limits, Claim, int]] = field(default_factory=list)  # with its mark
+    _guess: Estimate | None = None
+
+    def guess(self) -> Estimate:
+        """What the call may use; counted where somebody asks."""
+        if self._guess is None:
+            self._guess = estimate(self.body)
+        return self._guess
 
 
 class Limiter:
@@ -73,9 +80,7 @@ class Limiter:
         if not new:
             return
         if held is None:
-            held = _Held()
-        if held.estimate.prompt == 0 and any(limits.counts_tokens for limits in new):
-            held.estimate = estimate(call.body.json)
+            held = _Held(call.body.json)
         await self._reserve(held, new, own)
         held.limits += new
         self._open[call.record.id] = held
@@ -119,7 +124,8 @@ class Limiter:
 
     async def _reserve(self, held: _Held, new: list[Limits], own: Limits | None) -> None:
         try:
-            wanted = await self._claims(new, held.estimate.total)
+            counts = any(limits.counts_tokens for limits in new)
+            wanted = await self._claims(new, held.guess().total if counts else 0)
             if not wanted:
                 return
             result = await self._counters.take([claim for _, _, claim in wanted])
@@ -171,7 +177,7 @@ class Limiter:
             log.warning("limits.unavailable", extra=extra)
 
     def _settle(self, held: _Held, record: Record) -> None:
-        used = _usage(record, held.estimate)
+        used = _usage(record, held)
         tokens = used.total_tokens or 0
         cost: int | None = None
         settled: dict[str, tuple[int, int]] = {}
@@ -225,7 +231,7 @@ def _real(claim: Claim, tokens: int, cost: int) -> int:
     return {"requests": 1, "tokens": tokens, "cost": cost}[kind]
 
 
-def _usage(record: Record, guess: Estimate) -> Usage:
+def _usage(record: Record, held: _Held) -> Usage:
     """As the upstream told; nothing of an error; guessed where the client left, or a stream broke off,
     before it was told: leaving early must not be free of charge.
     """
@@ -235,7 +241,7 @@ def _usage(record: Record, guess: Estimate) -> Usage:
         return record.usage
     if record.status >= 400 and record.status != 499:
         return Usage(0, 0, 0)
-    answer = 0
+    guess, answer = held.guess(), 0
     if not record.complete:
         answer = record.response_bytes // _BYTES_PER_TOKEN
         answer = min(answer, guess.ceiling) if guess.ceiling else answer

@@ -35,7 +35,7 @@ class _Entry:
     pending: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
     writing: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
     flags: dict[str, bool] = field(default_factory=dict)  # "alerted", "exhausted": told already
-    read_at: float = 0.0
+    read_at: float | None = None  # unix seconds; None: what others spent is not known yet
 
     def spent(self, kind: str) -> int:
         return self.known[kind] + self.pending[kind] + self.writing[kind]
@@ -62,7 +62,7 @@ class Budgets:
         budget = limits.budget
         assert budget is not None
         entry = self._entries.get(limits.subject)
-        if entry is None:
+        if entry is None or entry.read_at is None:
             return None
         now = self._clock()
         scheme, start = scheme_of(budget), period(budget, now)[0]
