@@ -105,6 +105,17 @@ param maxBodyMb int = 100
 @description('What the limits do while Redis is down: let requests pass, or refuse them.')
 param limitsOnError 'open' | 'closed' = 'open'
 
+@description('Days after which entries of the audit trail are deleted.')
+@minValue(1)
+@maxValue(3650)
+param auditRetentionDays int = 365
+
+@description('Which app roles and groups of Entra tokens have which scopes, as docs/keys.md shows it; empty: tokens may do nothing.')
+param entraRoles object = {}
+
+@description('JSON Schema of the metadata that every request must bring; empty: none.')
+param metadataSchema object = {}
+
 @description('More app settings, by name. No secrets here: they belong into the vault.')
 param extraSettings object = {}
 
@@ -429,6 +440,9 @@ module app 'modules/app.bicep' = {
       GATEWAY_LOG_RETENTION_DAYS: string(logRetentionDays)
       GATEWAY_MAX_BODY_MB: string(maxBodyMb)
       GATEWAY_LIMITS_ON_ERROR: limitsOnError
+      GATEWAY_AUDIT_RETENTION_DAYS: string(auditRetentionDays)
+      ...(empty(entraRoles) ? {} : { GATEWAY_ENTRA_ROLES: string(entraRoles) })
+      ...(empty(metadataSchema) ? {} : { GATEWAY_METADATA_SCHEMA: string(metadataSchema) })
       ...(redis ? { GATEWAY_REDIS_URL: redisCache!.outputs.url } : {})
       ...(empty(authClientId) ? {} : { GATEWAY_ENTRA_TENANT_ID: tenant().tenantId, GATEWAY_ENTRA_AUDIENCE: authClientId })
       // Up to 3.12 the HTTP streams of the Python worker need it; from 3.13 they do not.

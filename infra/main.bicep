@@ -116,6 +116,17 @@ param maxBodyMb int = 100
 @description('What the limits do while Redis is down: let requests pass, or refuse them.')
 param limitsOnError 'open' | 'closed' = 'open'
 
+@description('Days after which entries of the audit trail are deleted.')
+@minValue(1)
+@maxValue(3650)
+param auditRetentionDays int = 365
+
+@description('Which app roles and groups of Entra tokens have which scopes, as docs/keys.md shows it; empty: tokens may do nothing.')
+param entraRoles object = {}
+
+@description('JSON Schema of the metadata that every request must bring; empty: none.')
+param metadataSchema object = {}
+
 @description('More app settings, by name. No secrets here: they belong into the vault.')
 param extraSettings object = {}
 
@@ -207,6 +218,9 @@ module gateway 'group.bicep' = {
     logRetentionDays: logRetentionDays
     maxBodyMb: maxBodyMb
     limitsOnError: limitsOnError
+    auditRetentionDays: auditRetentionDays
+    entraRoles: entraRoles
+    metadataSchema: metadataSchema
     extraSettings: extraSettings
     privateNetwork: privateNetwork
     publicIngress: publicIngress
