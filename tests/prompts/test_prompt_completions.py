@@ -154,3 +154,28 @@ async def test_record_names_the_prompt_and_render_leaves_none(open_stage: Any, t
     assert (row["prompt"], row["prompt_slug"], row["prompt_version"]) == (slug, slug, 1)
     assert (row["prompt_id"], row["trace_id"]) == (made["id"], "t-1")
     assert (row["operation"], row["path"]) == ("chat/completions", f"/v1/prompts/{slug}/completions")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "method", "path", "allowed"),
+    [
+        (["completions.write"], "POST", "/prompts/{slug}/completions", True),
+        (["prompts.read"], "POST", "/prompts/{slug}/completions", False),
+        (["prompts.render"], "POST", "/prompts/{slug}/render", True),
+        (["completions.write"], "POST", "/prompts/{slug}/render", False),
+        (["prompts.read"], "GET", "/prompts/{slug}", True),
+        (["prompts.list"], "GET", "/prompts/{slug}", False),
+        (["prompts.update"], "PUT", "/prompts/{slug}", True),
+        (["prompts.update"], "PUT", "/prompts/{slug}/makeDefault", False),
+        (["prompts.update"], "PUT", "/prompts/{slug}/versions/1", False),
+        (["prompts.publish"], "PUT", "/prompts/{slug}/versions/1", True),
+    ],
+)
+def test_scopes(stage: Any, scopes: list[str], method: str, path: str, allowed: bool) -> None:
+    slug = make(stage)
+    given = stage.call("POST", "/api-keys/workspace/service", {"name": "app", "scopes": scopes})
+    assert given.status_code == 200, given.text
+    body = {"label_id": "production", "version": 1, "name": "Other", **ADA} if method != "GET" else None
+    key = given.json()["key"]
+    response = stage.call(method, path.replace("{slug}", slug), body, x_portkey_api_key=key)
+    assert response.status_code == (200 if allowed else 403), response.text
