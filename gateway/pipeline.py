@@ -39,6 +39,7 @@ from gateway.core.sticky import Pins
 from gateway.core.targets import PLAIN, Leaf
 from gateway.core.virtual_key import VirtualKey
 from gateway.limiter import Limiter
+from gateway.plain_request import PlainRequest
 from gateway.prompts.library import PromptLibrary
 from gateway.providers.base import Endpoint
 from gateway.providers.catalog import provider
@@ -222,14 +223,14 @@ class Pipeline:
             token = (await self.tokens.token(endpoint.sign_in)).token
         body = for_upstream(call.body, rules=leaf.params, model=address.model, ask_usage=ask_usage)
         headers = upstream_headers(call, leaf, endpoint, kind.authorize(endpoint, token))
-        request = httpx.Request(call.operation.method, _url(address.url), headers=headers, content=body.raw)
+        request = PlainRequest(call.operation.method, _url(address.url), headers, body.raw)
         response = await self.transport.handle_async_request(request)
         return await self._read(response, endpoint, attempt, asked_usage=body.asked_usage)
 
     async def _read(
         self, response: httpx.Response, endpoint: Endpoint, attempt: Attempt, *, asked_usage: bool
     ) -> Answer:
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = _header_map(response.headers.raw)
         status = attempt.status = response.status_code
         attempt.request_id = headers.get("apim-request-id") or headers.get("x-request-id")
         attempt.region = headers.get("x-ms-region")
@@ -327,6 +328,15 @@ def _check_model(call: Call, endpoint: Endpoint, asked: Asked, key: VirtualKey |
             names += item.names
     # Files, batches and the like name their models where nobody looks.
     call.caller.may_call(names if call.operation.scope != "none" else ())
+
+
+def _header_map(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By lower-case name; of a repeated header the values are joined, as RFC 9110 section 5.3 allows."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def _kind(answer: Answer) -> str:
