@@ -163,7 +163,8 @@ class Gateway:
     async def _body(self, request: Request, headers: RequestHeaders, operation: Operation) -> ClientBody:
         raw = await self._read(request, headers)
         content_type = headers.get("content-type") or ""
-        if operation.body == "multipart" or content_type.lower().startswith("multipart/form-data"):
+        is_form = content_type.lower().startswith("multipart/form-data")
+        if operation.body == "multipart" or (operation.body == "any" and is_form):
             return _multipart(raw, content_type, operation)
         is_json = check_json_type(content_type)
         if operation.body == "json" and not is_json:

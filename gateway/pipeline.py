@@ -6,7 +6,7 @@ What an upstream answers is a value; only the gateway's own faults are exception
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -48,6 +48,8 @@ from gateway.upstream_headers import upstream_headers
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024  # ten large images in base64 are 100 MiB
 MAX_ERROR_BYTES = 1024 * 1024  # of an error answer; no upstream says more
+_PACKED = frozenset({"gzip", "deflate", "x-gzip"})
+_MOST_UNPACKED = 1024 * 1024  # bytes at a time: a small chunk may unpack to a huge one
 # A stream whose first event is this late is begun all the same, so that pings keep it alive.
 FIRST_EVENT = 10.0  # seconds
 
@@ -186,6 +188,7 @@ class Pipeline:
             async with asyncio.timeout(limit) as deadline:
                 answer = await self._exchange(call, leaf, attempt)
                 if _is_stream(answer):
+                    _unpack_stream(answer)
                     await self._first_event(answer, patient=timeout_ms is not None)
                 elif answer.body is None and _is_whole(answer):
                     deadline.reschedule(None)  # it bounds the wait for the answer's beginning
@@ -377,9 +380,31 @@ async def _read_answer(answer: Answer, call: Call) -> None:
     answer.body = body
 
 
+def _unpack_stream(answer: Answer) -> None:
+    """Undo a compression that nobody asked for: events in it could not be told apart."""
+    if answer.headers.get("content-encoding", "").lower() in _PACKED:
+        assert answer.response is not None
+        answer.chunks = _unpacked(answer.response)
+        del answer.headers["content-encoding"]
+
+
+async def _unpacked(response: httpx.Response) -> AsyncIterator[bytes]:
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    async for chunk in response.stream:  # type: ignore[union-attr]
+        rest = chunk
+        while rest:
+            try:
+                plain = unpacker.decompress(rest, _MOST_UNPACKED)
+            except zlib.error:
+                raise httpx.ReadError("the stream does not unpack") from None
+            rest = unpacker.unconsumed_tail
+            if plain:
+                yield plain
+
+
 def _decoded(body: bytes, encoding: str) -> bytes:
     """Undo a compression that nobody asked for; bounded, as a small body may unpack to a huge one."""
-    if encoding.lower() not in ("gzip", "deflate", "x-gzip"):
+    if encoding.lower() not in _PACKED:
         return body
     try:
         plain = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES)

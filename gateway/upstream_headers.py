@@ -1,6 +1,9 @@
 """The headers that go upstream: a short list, so that nothing of the gateway's leaks."""
 
+import re
+
 from gateway.call import Call
+from gateway.core.errors import InvalidRequest
 from gateway.core.headers import forward_names, forwardable, normal_name
 from gateway.core.targets import Leaf
 from gateway.providers.base import Endpoint
@@ -27,10 +30,35 @@ _RENAMED_OPENAI = (
 _CREDENTIALS = frozenset({"authorization", "api-key"})
 
 
+_NO_HEADER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
 def upstream_headers(
     call: Call, leaf: Leaf, endpoint: Endpoint, credential: tuple[str, str]
-) -> list[tuple[str, str]]:
-    """Pairs of name and value. The credential is the target's; the client's are never passed."""
+) -> list[tuple[bytes, bytes]]:
+    """Pairs of name and value, as bytes. The credential is the target's; the client's are never passed.
+
+    Raises `InvalidRequest` for what no header may hold: a credential out of JSON may have line ends.
+    """
+    return [_encoded(*pair) for pair in _pairs(call, leaf, endpoint, credential)]
+
+
+def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
+    try:
+        pair = name.encode("ascii"), value.encode("latin-1")
+    except UnicodeEncodeError:
+        pair = b"", b"\0"
+    if _NO_HEADER.search(pair[1]):
+        # The value is left out: it may be the credential.
+        raise InvalidRequest(
+            f"{name[:60]!r}: its value has characters that no header may have; see that the credential was "
+            "pasted whole and alone",
+            code="invalid_header",
+        )
+    return pair
+
+
+def _pairs(call: Call, leaf: Leaf, endpoint: Endpoint, credential: tuple[str, str]) -> list[tuple[str, str]]:
     headers = call.headers
     # Nothing is decompressed on the way, and what a record counts must be readable.
     pairs = [("accept-encoding", "identity"), ("user-agent", USER_AGENT), credential]
@@ -55,6 +83,6 @@ def _forwarded(call: Call, wanted: frozenset[str], there: set[str]) -> list[tupl
         name = normal_name(raw_name.decode("latin-1"))
         if name in wanted and name not in there and name not in _CREDENTIALS and forwardable(name):
             value = raw_value.decode("latin-1").strip()
-            if value not in call.secrets:
+            if not any(secret in value for secret in call.secrets):
                 pairs.append((name, value))
     return pairs

@@ -90,9 +90,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             answer = await self._session.request(
                 request.method,
                 _yarl(str(request.url)),
-                headers=[
-                    (name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw
-                ],
+                headers=[(name.decode("ascii"), _text(value)) for name, value in request.headers.raw],
                 data=request.content or None,
                 allow_redirects=False,
             )
@@ -108,6 +106,14 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 def _yarl(url: str) -> URL:
     """The URL as it is spelt: escapes in it are the caller's."""
     return URL(url, encoded=True)
+
+
+def _text(value: bytes) -> str:
+    """A header's value as aiohttp must be given it: UTF-8 is what it writes."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 class _Body(httpx.AsyncByteStream):

@@ -207,9 +207,16 @@ def flat_metadata(values: Mapping[str, Any]) -> dict[str, str]:
     for key, item in values.items():
         if item is None:
             continue
-        text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+        text = item if isinstance(item, str) else _json_text(item)
         flat[str(key)[:_MAX_METADATA_VALUE]] = text[:_MAX_METADATA_VALUE]
     return flat
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # hundreds of levels of nothing: no one means that
+        return ""
 
 
 def _json_or_none(data: bytes) -> Any:

@@ -23,7 +23,9 @@ def loads(data: bytes | str, what: str = "the request body") -> Any:
     except orjson.JSONDecodeError as error:
         first = error
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        # By itself the standard library would guess UTF-16 and UTF-32, which no upstream takes.
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise InvalidRequest(f"{what} is not valid JSON: {first}", code="invalid_json") from None
 
@@ -37,11 +39,15 @@ def loads_object(data: bytes | str, what: str = "the request body") -> dict[str,
 
 
 def dumps(value: Any) -> bytes:
-    """Compact UTF-8 JSON."""
+    """Compact UTF-8 JSON; raises `InvalidRequest` for what is nested hundreds of levels deep."""
     try:
         return orjson.dumps(value)
-    except TypeError:  # lone surrogates, integers past 64 bits
+    except TypeError:  # lone surrogates, integers past 64 bits, more than 254 levels
+        pass
+    try:
         return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError:
+        raise InvalidRequest("the JSON is nested too deeply", code="invalid_json") from None
 
 
 def _kind(value: Any) -> str:

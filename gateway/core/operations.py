@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote
 
+from gateway.core.errors import InvalidRequest
+
 Body = Literal["json", "multipart", "any"]
 
 
@@ -90,6 +92,8 @@ def split_path(raw_path: str) -> Path:
     `%40` becomes `@`; other escapes stay, so that an escaped slash never makes a segment.
     """
     path = re.sub(r"/{2,}", "/", raw_path) if "//" in raw_path else raw_path
+    if path[:1] != "/":  # `OPTIONS *`
+        path = "/" + path
     if "%40" in path:
         path = path.replace("%40", "@")
     if len(path) > 1 and path.endswith("/"):
@@ -106,7 +110,12 @@ def split_path(raw_path: str) -> Path:
 
 
 def inference(method: str, path: Path) -> Operation | None:
-    """The inference operation a path names, or None when it is not one."""
+    """The inference operation a path names, or None when it is not one.
+
+    Raises `InvalidRequest` for a path that climbs: it would leave the upstream's base.
+    """
+    if _climbs(path.rest):
+        raise InvalidRequest("the path has . or .. in it: write it out", code="invalid_path", param="path")
     azure: Literal["dated", "v1"] | None = None
     if path.family == "openai":
         azure = "v1" if path.v1 else "dated"
@@ -132,6 +141,15 @@ def inference(method: str, path: Path) -> Operation | None:
     if segment in PROXIED or (path.family == "openai" and segment):
         return Operation(rest, method, "none", "any", "proxy", None, azure)
     return None
+
+
+def _climbs(path: str) -> bool:
+    """Whether a segment is `.` or `..`, in any spelling that a server on the way may resolve."""
+    if "." not in path and "%2" not in path:
+        return False
+    while (plain := unquote(path)) != path:
+        path = plain
+    return any(segment in (".", "..") for segment in re.split(r"[/\\]", path))
 
 
 def is_deployment_operation(path: str) -> bool:
