@@ -17,13 +17,20 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds for a start or a stop; a machine under load takes long, a dead process forever
 
 # As `python -m gateway`, but every logger says all it has to say.
-_LOUD = (
-    "import logging, sys\n"
-    "logging.basicConfig(level=logging.DEBUG, format='%(name)s %(message)s %(__dict__)s', style='%')\n"
-    "sys.argv[0] = 'gateway'\n"
-    "from gateway.__main__ import main\n"
-    "sys.exit(main())\n"
-)
+_LOUD = """
+import logging, sys
+
+class All(logging.Formatter):
+    def format(self, record):
+        return super().format(record) + " " + repr(vars(record))
+
+handler = logging.StreamHandler()
+handler.setFormatter(All("%(levelname)s %(name)s %(message)s"))
+logging.basicConfig(level=logging.DEBUG, handlers=[handler])
+sys.argv[0] = "gateway"
+from gateway.__main__ import main
+sys.exit(main())
+"""
 
 
 def base_environ() -> dict[str, str]:
