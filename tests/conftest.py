@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.azurite import azurite  # noqa: F401  (a fixture)
 from tests.support.local import Local, local_gateway
 
 # A busy machine is no defect: nothing here depends on how long an example takes.

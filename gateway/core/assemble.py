@@ -17,16 +17,31 @@ _MOST_CHOICES = 128  # OpenAI's own limit of `n`
 _MOST_CALLS = 128  # tool calls of one message
 
 
-def assemble(stream: bytes, operation: str | None) -> tuple[dict[str, Any], Usage]:
-    """The answer that a stream's bytes spell, and its usage (None fields when it told none)."""
+def assemble(stream: bytes) -> tuple[dict[str, Any], Usage, int]:
+    """The answer that a stream's bytes spell, its usage (None fields when it told none), its pieces of text.
+
+    A piece of text is about a token: it stands in for the usage of a stream that broke off before it.
+    """
     events = _events(stream)
     usage = Usage()
+    pieces = sum(map(_is_text, events))
     for event in events:
         if event.get("usage") or "response" in event:
             usage = merge(usage, usage_of(event))
     if any("choices" in event for event in events[:8]):
-        return _chat(events), usage
-    return _typed(events), usage
+        return _chat(events), usage, pieces
+    return _typed(events), usage, pieces
+
+
+def _is_text(event: dict[str, Any]) -> bool:
+    choices = event.get("choices")
+    if isinstance(choices, list):
+        first = choices[0] if choices else None
+        delta = first.get("delta") if isinstance(first, dict) else None
+        return bool(isinstance(delta, dict) and delta.get("content")) or bool(
+            isinstance(first, dict) and first.get("text")
+        )
+    return isinstance(event.get("delta"), str)
 
 
 def _events(stream: bytes) -> list[dict[str, Any]]:

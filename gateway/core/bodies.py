@@ -32,6 +32,7 @@ class Body:
     model: str | None = None
     user: str | None = None
     usage: Usage | None = None
+    pieces: int = 0  # of text that a stream had: about its tokens
     content_filter: Any = None
     files: list[StoredFile] = field(default_factory=list)
 
@@ -52,9 +53,9 @@ def read_response(record: Record, clean: Clean) -> Body:
     raw = b"".join(record.response_body)
     kind = _content_type(record.response_headers)
     if kind.startswith("text/event-stream") or (record.stream and raw.startswith((b"data:", b"event:"))):
-        answer, usage = assemble(raw, record.operation)
+        answer, usage, pieces = assemble(raw)
         body = _read(orjson.dumps(answer), "application/json", "response", clean)
-        body.usage = usage
+        body.usage, body.pieces = usage, pieces
     else:
         body = _read(raw or None, kind, "response", clean)
     if isinstance(body.value, dict):

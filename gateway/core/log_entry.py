@@ -3,7 +3,8 @@
 The flat object has the fields of `Record` and of `Usage` by their own names, nothing that is None,
 and besides: `prompt` (slug, else id), `user` (metadata `_user`, else the body's `user`), `model` (as
 answered, else as asked; the latter also as `asked_model`), `cost` (cents) or `price_unknown`,
-`bodies` ("kept", "none", "dropped"), `files` (name and media type of each), `content_filter`.
+`usage_estimated` where the answer broke off before its
+usage, `bodies` ("kept", "none", "dropped"), `files` (name and media type of each), `content_filter`.
 """
 
 import zlib
@@ -55,7 +56,12 @@ class Encoder:
         response = read_response(record, clean)
         if record.usage == _NOTHING_TOLD:
             record.usage = response.usage or usage_of(response.value)
+        guessed = record.usage == _NOTHING_TOLD and not record.complete and response.pieces
+        if guessed:
+            record.usage = Usage(completion_tokens=response.pieces)
         doc = _flat(record, request, response)
+        if guessed:
+            doc["usage_estimated"] = True
         _add_cost(doc, self.price(record, response))
         if record.error_message:
             text = record.error_message[:_LONGEST].encode(errors="replace")

@@ -55,6 +55,7 @@ _MORE = (
         "image_tokens",
         "complete",
         "price_unknown",
+        "usage_estimated",
         "attempts",
         "warnings",
         "bodies",

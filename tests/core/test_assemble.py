@@ -23,7 +23,7 @@ def chunk(delta: dict[str, Any], index: int = 0, **fields: Any) -> dict[str, Any
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_texts_are_joined_choice_by_choice(end: bytes) -> None:
-    answer, usage = assemble(
+    answer, usage, _ = assemble(
         stream(
             {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]},
             chunk({"role": "assistant", "content": ""}),
@@ -34,7 +34,6 @@ def test_texts_are_joined_choice_by_choice(end: bytes) -> None:
             {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}},
             end=end,
         ),
-        "chat/completions",
     )
     assert answer["choices"] == [
         {
@@ -51,7 +50,7 @@ def test_texts_are_joined_choice_by_choice(end: bytes) -> None:
 
 
 def test_tool_calls_are_put_together() -> None:
-    answer, _ = assemble(
+    answer, *_ = assemble(
         stream(
             chunk(
                 {
@@ -69,7 +68,6 @@ def test_tool_calls_are_put_together() -> None:
             chunk({"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g", "arguments": "{}"}}]}),
             chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}),
         ),
-        None,
     )
     assert answer["choices"][0]["message"]["tool_calls"] == [
         {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
@@ -80,7 +78,7 @@ def test_tool_calls_are_put_together() -> None:
 def test_completions_and_their_log_probabilities_are_joined() -> None:
     one = {"object": "text_completion", "choices": [{"index": 0, "text": "a", "logprobs": {"tokens": ["a"]}}]}
     two = {"object": "text_completion", "choices": [{"index": 0, "text": "b", "logprobs": {"tokens": ["b"]}}]}
-    answer, _ = assemble(stream(one, two), "completions")
+    answer, *_ = assemble(stream(one, two))
     assert answer["choices"] == [{"index": 0, "text": "ab", "logprobs": {"tokens": ["a", "b"]}}]
 
 
@@ -92,26 +90,24 @@ def test_responses_and_images_are_their_last_event() -> None:
         {"type": "response.output_text.done", "text": "x"},
         {"type": "response.completed", "response": done},
     ]
-    assert assemble(stream(*events), "responses") == (done, Usage(1, 2, 3))
+    assert assemble(stream(*events)) == (done, Usage(1, 2, 3), 1)
     image = {"type": "image_generation.completed", "b64_json": "AAAA", "usage": {"input_tokens": 1}}
-    assert (
-        assemble(stream({"type": "image_generation.partial_image", "b64_json": "A"}, image), None)[0] == image
-    )
+    assert assemble(stream({"type": "image_generation.partial_image", "b64_json": "A"}, image))[0] == image
 
 
 def test_what_was_seen_of_a_broken_stream_is_kept() -> None:
     chat = stream(chunk({"content": "half"}))[:-14] + b'data: {"choices":[{"del'
-    assert assemble(chat, None)[0]["choices"][0]["message"] == {"content": "half"}
+    assert assemble(chat)[0]["choices"][0]["message"] == {"content": "half"}
     events = [
         {"type": "response.created", "response": {"id": "resp_1"}},
         {"type": "response.output_text.delta", "delta": "ha"},
         {"type": "response.output_text.delta", "delta": "lf"},
     ]
-    assert assemble(stream(*events), None)[0] == {"id": "resp_1", "output_text": "half"}
-    assert assemble(b"", None) == ({}, Usage())
+    assert assemble(stream(*events))[0] == {"id": "resp_1", "output_text": "half"}
+    assert assemble(b"") == ({}, Usage(), 0)
 
 
 def test_an_error_in_mid_stream_is_kept() -> None:
-    answer, _ = assemble(stream(chunk({"content": "a"}), {"error": {"message": "broke"}}), None)
+    answer, *_ = assemble(stream(chunk({"content": "a"}), {"error": {"message": "broke"}}))
     assert answer["error"] == {"message": "broke"}
     assert answer["choices"][0]["message"] == {"content": "a"}

@@ -97,6 +97,19 @@ def test_a_stream_is_stored_as_one_answer() -> None:
     assert entry.doc["total_tokens"] == 3
 
 
+def test_a_stream_that_broke_off_counts_the_tokens_seen() -> None:
+    events = [{"choices": [{"index": 0, "delta": {"content": "a"}}]}] * 7
+    stream = [b"data: " + orjson.dumps(event) + b"\n\n" for event in events]
+    headers = [(b"content-type", b"text/event-stream")]
+    broken = record(stream=True, complete=False, response_headers=headers, response_body=stream)
+    doc = encode(broken).doc
+    assert (doc["completion_tokens"], doc["usage_estimated"], doc["complete"]) == (7, True, False)
+    assert (
+        "usage_estimated"
+        not in encode(record(stream=True, response_headers=headers, response_body=stream)).doc
+    )
+
+
 def test_images_are_kept_apart() -> None:
     image = b"\x89PNG\r\n" + bytes(1000)
     text = b64encode(image).decode()

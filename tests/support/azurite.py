@@ -10,7 +10,7 @@ import pytest
 
 from gateway.adapters.azure_storage import StorageAccount
 
-FOLDER = Path(__file__).parent / "azurite"
+FOLDER = Path(__file__).parent.parent / "azurite"
 SERVICE = re.compile(r"Azurite (\w+) service is successfully listening at http://127\.0\.0\.1:(\d+)")
 # The account that every Azurite has; its key is in Azure's documentation.
 NAME, KEY = (
@@ -36,7 +36,7 @@ def program() -> Path:
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageAccount]:
     folder = tmp_path_factory.mktemp("azurite")
     ports = [f"--{service}Port=0" for service in ("blob", "queue", "table")]
-    command = ["node", str(program()), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", *ports]
+    command = ["node", str(program()), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry", *ports]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         urls: dict[str, str] = {}
