@@ -13,7 +13,7 @@ class PlainRequest(httpx.Request):
     """
 
     def __init__(
-        self, method: str, url: httpx.URL, headers: Sequence[tuple[str, str]], content: bytes
+        self, method: str, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], content: bytes
     ) -> None:
         self.method = method
         self.url = url

@@ -36,7 +36,15 @@ def program() -> Path:
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageAccount]:
     folder = tmp_path_factory.mktemp("azurite")
     ports = [f"--{service}Port=0" for service in ("blob", "queue", "table")]
-    command = ["node", str(program()), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry", *ports]
+    command = [
+        "node",
+        str(program()),
+        "--inMemoryPersistence",
+        "--skipApiVersionCheck",
+        "--silent",
+        "--disableTelemetry",
+        *ports,
+    ]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         urls: dict[str, str] = {}
