@@ -48,6 +48,12 @@ def _serve(prefix: str) -> None:
     app.function_name(f"http_{prefix}")(app.route(f"{prefix}/{{*path}}", methods=METHODS)(handler))
 
 
+async def purge(timer: func.TimerRequest) -> None:
+    """Deletes records past their time, once a day."""
+    await door.purge()
+
+
+app.function_name("purge")(app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")(purge))
 app.function_name("health")(app.route("health", methods=METHODS)(health))
 for _prefix in PREFIXES:
     _serve(_prefix)

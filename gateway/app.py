@@ -6,7 +6,6 @@ JSON with the headers that all responses carry.
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -255,10 +254,11 @@ class Gateway:
     def _record(self, method: str, path: Path, headers: RequestHeaders, scope: Scope) -> Record:
         w3c = parse_traceparent(headers.get("traceparent"))
         now = self.clock()
+        id = record_id(now, self.random_bits(80).to_bytes(10, "big"))
         record = Record(
-            id=record_id(now, self.random_bits(80).to_bytes(10, "big")),
-            trace_id=headers.trace_id
-            or (w3c[0] if w3c else str(uuid.UUID(int=self.random_bits(128), version=4))),
+            id=id,
+            # A trace that nobody named is named as its record: stores find it without an index.
+            trace_id=headers.trace_id or (w3c[0] if w3c else id),
             created_at=now,
             method=method,
             path=_shown_path(scope),

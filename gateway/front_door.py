@@ -9,11 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.core.errors import GatewayError
 from gateway.relay import json_response
 from gateway.settings import Settings, SettingsError
 from gateway.wiring import Services, compose, quiet_logs
 
 log = logging.getLogger("gateway")
+
+_DAY = 86_400.0  # seconds
+_FIRST_PURGE = 60.0  # seconds after the start, which has enough to do
 
 
 class FrontDoor:
@@ -53,6 +57,20 @@ class FrontDoor:
             return json_response(503, body, [])
         return json_response(200, {"status": "up"}, [])
 
+    async def purge(self) -> int:
+        """Delete records past their time; 0 when the settings are bad."""
+        return 0 if self._problems else await self.services().purge()
+
+    async def _purge_daily(self) -> None:
+        """For a gateway without a host that has timers."""
+        await asyncio.sleep(_FIRST_PURGE)
+        while True:
+            try:
+                log.info("records.purged", extra={"deleted": await self.purge()})
+            except GatewayError as error:
+                log.warning("records.purge_failed", extra={"error": error.message})
+            await asyncio.sleep(_DAY)
+
     async def aclose(self) -> None:
         if self._services is not None:
             await self._services.aclose()
@@ -70,11 +88,13 @@ class FrontDoor:
             await send({"type": "websocket.close", "code": 1008, "reason": "WebSockets are not served"})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
+        daily = asyncio.create_task(self._purge_daily())
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             else:
+                daily.cancel()
                 await self.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -133,6 +133,9 @@ class Settings:
     )
     # A JSON list of regular expressions, or one a line: what they find in bodies is masked in the log.
     redact: str | None = _setting("GATEWAY_REDACT", None, _patterns)
+    otel_capture_content: Literal["true", "false"] = _setting(
+        "GATEWAY_OTEL_CAPTURE_CONTENT", "false", _one_of("true", "false")
+    )
     log_retention_days: int = _setting("GATEWAY_LOG_RETENTION_DAYS", 30, _integer(1, 3650), azure=True)
     max_body_mb: int = _setting("GATEWAY_MAX_BODY_MB", 100, _integer(1, 1024), azure=True)
     # Azure's load balancer gives up on a response without a first byte after 230 s.

@@ -24,8 +24,10 @@ from gateway.adapters.health_sync import HealthSync
 from gateway.adapters.limits_memory import MemoryCounters
 from gateway.adapters.prices import PriceTable
 from gateway.adapters.recorder import BackgroundRecorder
+from gateway.adapters.recorder import Limits as RecorderLimits
 from gateway.adapters.saved_configs import SavedConfigs
 from gateway.adapters.secret_cache import SecretCache
+from gateway.adapters.telemetry import Telemetry, telemetry
 from gateway.adapters.upstream import UpstreamTransport
 from gateway.adapters.virtual_keys import VirtualKeys
 from gateway.api.analytics import AnalyticsApi
@@ -79,10 +81,18 @@ class Services:
     limiter: Limiter
     trail: AuditTrail
     callers: Sequence[ApiKeys | EntraCallers]
+    telemetry: Telemetry | None
+    retention_days: int
+
+    async def purge(self) -> int:
+        """Delete records past their time; how many there were. Any instance may, or all."""
+        return await self.records.purge(time.time() - self.retention_days * 86_400)
 
     async def aclose(self) -> None:
         """Stop in order: what was answered is recorded before the stores close."""
         await self.recorder.aclose()
+        if self.telemetry is not None:
+            await self.telemetry.aclose()
         if self.health_sync is not None:
             await self.health_sync.aclose()
         for source in self.callers:
@@ -106,9 +116,11 @@ def compose(settings: Settings) -> Services:
     redaction = Redaction.parse(settings.redact or "")
     price = pricer(PriceTable())
     encoder = Encoder(price, redaction, keep_bodies=settings.log_bodies == "all")
-    recorder = BackgroundRecorder(
-        records, encoder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    )
+    traces = telemetry(os.environ, settings.otel_capture_content == "true")
+    # In Azure each write of the running minute's totals is paid for: they may be ten seconds old there.
+    waits = RecorderLimits(totals_seconds=10.0 if settings.in_azure_storage else 1.0)
+    part = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    recorder = BackgroundRecorder(records, encoder, part, waits, observe=traces)
     health = HealthBoard(time.time)
     pins = Pins(time.time, health.publish)
     limits = ConfigLimits(settings.config_nesting, settings.config_targets, settings.config_kib * 1024)
@@ -192,7 +204,19 @@ def compose(settings: Settings) -> Services:
     )
     sync = health_sync(settings, health, pins, tokens)
     return Services(
-        gateway, cache, recorder, records, documents, transport, tokens, sync, limiter, trail, callers
+        gateway,
+        cache,
+        recorder,
+        records,
+        documents,
+        transport,
+        tokens,
+        sync,
+        limiter,
+        trail,
+        callers,
+        traces,
+        settings.log_retention_days,
     )
 
 

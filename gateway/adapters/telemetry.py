@@ -4,8 +4,10 @@ Spans are made of records once they are whole, in the recorder's thread: a reque
 and what goes out is masked as the log is. Imported only where an exporter is configured.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -85,8 +87,14 @@ class Telemetry:
         self._started.span(entry, self._capture)
         self._started.measure(entry.doc)
 
+    async def aclose(self) -> None:
+        """Send what is left, in a thread: a collector that is away takes its time-out."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="telemetry-close")
+        await asyncio.get_running_loop().run_in_executor(pool, self.close)
+        pool.shutdown(wait=False)
+
     def close(self) -> None:
-        """Send what is left. Blocks."""
+        """The same. Blocks."""
         if self._started is not None:
             self._started.close()
             self._started = None

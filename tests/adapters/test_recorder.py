@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 
 from gateway.adapters.recorder import BackgroundRecorder, Limits
 from gateway.adapters.records_sqlite import SqliteRecords
+from gateway.adapters.sqlite_file import connect
 from gateway.core.errors import StoreUnavailable
 from gateway.core.log_entry import Encoder, unpack
 from gateway.core.log_query import LogQuery
@@ -208,3 +211,38 @@ async def test_a_record_whose_bodies_cannot_be_read_is_written_bare(gate: Gate) 
     assert entry is not None
     assert entry.doc["bodies"] == "dropped"
     assert recorder.counters.unreadable == 1
+
+
+FULL_DISK = """
+import resource, sys, threading
+from pathlib import Path
+from gateway.adapters.recorder import BackgroundRecorder, Limits
+from gateway.adapters.records_sqlite import SqliteRecords
+from gateway.core.log_entry import Encoder
+from gateway.core.record import Record
+
+folder, most = Path(sys.argv[1]), 1_000_000
+store = SqliteRecords(folder)
+store.append([])  # the file is made while there is room
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+limits = Limits(flush_seconds=0.01, flush_records=50, retry_seconds=0.05)
+recorder = BackgroundRecorder(store, Encoder(price=lambda record, body: None), "w", limits)
+for number in range(3000):
+    text = b'"' + str(hash(number)).encode() * 40 + b'"'
+    recorder.put(Record(f"id{number}", "t", 1.7e9 + number, "POST", "/", request_body=text))
+while not recorder.counters.failed_writes:
+    threading.Event().wait(0.01)
+assert recorder.counters.written < 3000
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert recorder.close(60)
+print(recorder.counters.written, recorder.counters.dropped_records)
+"""
+
+
+def test_a_full_disk_holds_records_back_until_there_is_room(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "3000 0\n", done.stderr[-2000:]
+    connection = connect(tmp_path)
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (3000,)
+    connection.close()
