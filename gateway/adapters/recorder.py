@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 
 from gateway.core.errors import StoreUnavailable
@@ -111,6 +111,10 @@ class BackgroundRecorder:
             self._wake.set()
         if self._thread is None:
             self._start()
+
+    def status(self) -> dict[str, int]:
+        """The counters, and how many records wait."""
+        return {**asdict(self.counters), "waiting": self._records_in - self._records_out}
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.api.routing import ApiRequest, ApiResponse, Route
 from gateway.core.custom_log import records_of
@@ -16,13 +16,19 @@ from gateway.core.traces import feedback_view
 _SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif", "audio/mpeg", "audio/wav", "audio/ogg")
 
 
+class LogRecorder(Recorder, Protocol):
+    """A recorder that tells how it does."""
+
+    def status(self) -> dict[str, int]: ...
+
+
 class LogApi:
     """Handlers of `/v1/logs`. `new_id` makes an id of a time, `clock` gives unix seconds."""
 
     def __init__(
         self,
         records: RecordStore,
-        recorder: Recorder,
+        recorder: LogRecorder,
         clock: Callable[[], float],
         new_id: Callable[[float], str],
     ) -> None:
@@ -33,6 +39,7 @@ class LogApi:
         return (
             Route("GET", "/logs", "logs.list", self.list),
             Route("POST", "/logs", "logs.write", self.create),
+            Route("GET", "/logs/recorder", "logs.list", self.counters),
             Route("GET", "/logs/{id}", "logs.view", self.read),
             Route("GET", "/logs/{id}/files/{name}", "logs.view", self.file),
         )
@@ -45,8 +52,12 @@ class LogApi:
             "data": [list_row(doc) for doc in page.rows],
             "next_cursor": page.next_cursor,
             "has_more": page.next_cursor is not None,
-            "total": page.total,
+            "total": len(page.rows) if page.total is None else page.total,
         }
+
+    async def counters(self, request: ApiRequest) -> dict[str, Any]:
+        """What became of the records of the instance that answers: written, waiting, dropped."""
+        return {"object": "recorder", **self._recorder.status()}
 
     async def read(self, request: ApiRequest) -> dict[str, Any]:
         entry = await self._records.get(request.params["id"])

@@ -111,6 +111,13 @@ async def test_the_list_pages_and_filters(world: World) -> None:
         await world.call("GET", "/logs", status_code="many")
 
 
+async def test_the_recorder_tells_its_counters(world: World) -> None:
+    world.put()
+    await world.written()
+    shown = await world.call("GET", "/logs/recorder")
+    assert (shown["put"], shown["written"], shown["waiting"], shown["dropped_records"]) == (1, 1, 0, 0)
+
+
 async def test_the_detail_shows_bodies_and_feedback(world: World) -> None:
     id = world.put(trace_id="t1")
     await world.written()
