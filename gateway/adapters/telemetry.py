@@ -63,7 +63,10 @@ def exporters(environ: Mapping[str, str]) -> Exporters:
 def _azure_monitor(connection: str, environ: Mapping[str, str]) -> tuple["SpanExporter", "MetricExporter"]:
     from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter, AzureMonitorTraceExporter
 
-    options: dict[str, Any] = {"connection_string": connection}
+    # No copies of spans in temporary files. The exporter's reports about itself to Microsoft stay off too.
+    options: dict[str, Any] = {"connection_string": connection, "disable_offline_storage": True}
+    for name in ("STATSBEAT_DISABLED_ALL", "SDKSTATS_DISABLED", "CONTROLPLANE_DISABLED"):
+        os.environ.setdefault(f"APPLICATIONINSIGHTS_{name}", "true")
     # What the Functions host reads too: "ClientId=...;Authorization=AAD".
     parts = environ.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "").split(";")
     sign_in = dict(part.split("=", 1) for part in parts if "=" in part)

@@ -5,6 +5,7 @@ metadata: {trace_id, span_id, span_name, parent_span_id, ...}}`. Portkey's logge
 camelCase, its SDKs in snake_case; both are read.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ from gateway.core.usage import usage_of
 MOST = 1000  # logs of one call
 _LONGEST = 128  # characters of a metadata value
 _LONGEST_NAME = 256
+# A credential in a URL's query: `?code=...`, `&api-key=...`, `&sig=...`.
+_SECRET_FIELD = re.compile(
+    r"(?i)([?&](?:[a-z_-]*key|code|sig|signature|[a-z_-]*token|password|secret)=)[^&#]*"
+)
 _SPAN_FIELDS = ("trace_id", "span_id", "span_name", "parent_span_id")
 
 
@@ -51,7 +56,7 @@ def _record(item: Any, where: str, now: float, new_id: Callable[[float], str]) -
         trace_id=spans["trace_id"] or id,
         created_at=created_at,
         method=_text(request.get("method")) or "POST",
-        path=_text(request.get("url"), 2000) or "/",
+        path=_SECRET_FIELD.sub(r"\1***", _text(request.get("url"), 2000) or "/"),
         operation="custom",
         span_id=spans["span_id"] or id,
         span_name=spans["span_name"],

@@ -1,3 +1,5 @@
+import gzip
+import json
 import subprocess
 import sys
 import threading
@@ -157,3 +159,49 @@ def test_nothing_is_imported_unless_used() -> None:
         "assert not any(name.startswith('opentelemetry') for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_azure_monitor_gets_requests_and_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["content-length"]))
+            items = json.loads(gzip.decompress(raw) if self.headers["content-encoding"] == "gzip" else raw)
+            received.extend(items)
+            answer = json.dumps(
+                {"itemsReceived": len(items), "itemsAccepted": len(items), "errors": []}
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for name in ("STATSBEAT_DISABLED_ALL", "SDKSTATS_DISABLED", "CONTROLPLANE_DISABLED"):
+        monkeypatch.setenv(
+            f"APPLICATIONINSIGHTS_{name}", "true"
+        )  # as the exporter is told; gone after the test
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        key = "00000000-0000-0000-0000-000000000001"
+        endpoint = f"http://127.0.0.1:{server.server_port}/"
+        sender = telemetry(
+            {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={key};IngestionEndpoint={endpoint}"
+            }
+        )
+        assert sender is not None
+        sender(LogEntry(DOC))
+        sender.close()
+        server.shutdown()
+        thread.join()
+    names = {item["data"]["baseData"].get("name") for item in received}
+    assert {"chat gpt-4o", "try 0", "try 1"} <= names
+    assert {item["tags"]["ai.operation.id"] for item in received if "name" in item["data"]["baseData"]} == {
+        TRACE
+    }
