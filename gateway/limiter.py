@@ -4,6 +4,7 @@
 by what the call really used, when its record is put away, however it ended.
 """
 
+import asyncio
 import copy
 import logging
 import math
@@ -64,6 +65,7 @@ class Limiter:
         self._price, self._clock, self._fail_open = price, clock, fail_open
         self._open: OrderedDict[str, _Held] = OrderedDict()
         self._warned_at = 0.0
+        self._warm = False
 
     async def admit(self, call: Call, virtual_key: Limits | None) -> None:
         """Reserve for the caller's key and for the virtual key, both or neither; once a call for each.
@@ -155,6 +157,8 @@ class Limiter:
                 key = f"{limits.subject}:{rate.kind}:{rate.unit}"
                 wanted.append((limits, rate, Claim(key, rate.window, rate.value, amount)))
             if (budget := limits.budget) is not None:
+                if budget.kind == "cost" and not self._warm:
+                    self._warm_up()
                 spent = await self.spent(limits)
                 start = period(budget, self._clock())[0]
                 key = f"{limits.subject}:{budget.kind}:{start}"
@@ -167,6 +171,13 @@ class Limiter:
         for limits, rate, claim in wanted:
             if rate is None:
                 await self._counters.set_spent(claim.key, await self.budgets.load(limits))
+
+    def _warm_up(self) -> None:
+        """Let a thread load the table of prices: it takes a fifth of a second."""
+        self._warm = True
+        asked = Record("", "", self._clock(), "POST", "", provider="openai", model="gpt-4o")
+        asked.usage = Usage(1, 1, 2)
+        asyncio.get_running_loop().run_in_executor(None, self._price, asked, Body())
 
     def _pass(self, error: StoreUnavailable) -> None:
         self.passed_uncounted += 1
