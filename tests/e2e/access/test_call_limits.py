@@ -222,7 +222,7 @@ async def written(folder: str, subject: str) -> None:
     """Wait until spending stands in the store: two seconds at most after it was spent."""
     store = SqliteDocuments(Path(folder), time.time)
     async with asyncio.timeout(30):
-        while await store.get("budget", subject) is None:
+        while await store.get("budget", subject) is None:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.1)
     await store.aclose()
 
