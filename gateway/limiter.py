@@ -160,7 +160,7 @@ class Limiter:
                 if budget.kind == "cost" and not self._warm:
                     self._warm_up()
                 spent = await self.spent(limits)
-                start = period(budget, self._clock())[0]
+                _, start = self.budgets.period(limits, self._clock())
                 key = f"{limits.subject}:{budget.kind}:{start}"
                 amount = tokens if budget.kind == "tokens" else 0
                 wanted.append((limits, None, Claim(key, 0, budget.limit, amount, spent)))

@@ -53,9 +53,21 @@ class Budgets:
     ) -> None:
         self._store, self._clock, self._sleep = store, clock, sleep
         self._entries: dict[str, _Entry] = {}
+        self._periods: dict[str, tuple[Budget, str, int, float]] = {}  # with scheme, start and end
         self._dirty: set[str] = set()
         self._reads: SingleFlight[str, None] = SingleFlight()
         self._task: asyncio.Task[None] | None = None
+
+    def period(self, limits: Limits, now: float) -> tuple[str, int]:
+        """(scheme, start) of a budget's running period; worked out once a period."""
+        budget = limits.budget
+        assert budget is not None
+        known = self._periods.get(limits.subject)
+        if known is None or known[0] is not budget or not known[2] <= now < known[3]:
+            start, end = period(budget, now)
+            known = (budget, scheme_of(budget), start, float("inf") if end is None else end)
+            self._periods[limits.subject] = known
+        return known[1], known[2]
 
     def peek(self, limits: Limits) -> int | None:
         """What is spent of the running period; None when it must be loaded first."""
@@ -65,7 +77,7 @@ class Budgets:
         if entry is None or entry.read_at is None:
             return None
         now = self._clock()
-        scheme, start = scheme_of(budget), period(budget, now)[0]
+        scheme, start = self.period(limits, now)
         if (entry.scheme, entry.start) != (scheme, start):
             return None
         entry.limits = limits
@@ -86,7 +98,7 @@ class Budgets:
         if budget is None or not (cost or tokens):
             return
         entry = self._entries.get(limits.subject)
-        scheme, start = scheme_of(budget), period(budget, self._clock())[0]
+        scheme, start = self.period(limits, self._clock())
         if entry is None or (entry.scheme, entry.start) != (scheme, start):
             entry = self._entries[limits.subject] = _Entry(limits, scheme, start)
         entry.pending["cost"] += cost
@@ -98,6 +110,7 @@ class Budgets:
     async def reset(self, subject: str) -> None:
         """Forget what was spent."""
         self._entries.pop(subject, None)
+        self._periods.pop(subject, None)
         self._dirty.discard(subject)
         await self._store.delete(KIND, subject)
 
@@ -131,9 +144,7 @@ class Budgets:
 
     async def _read(self, limits: Limits) -> None:
         document = await self._store.get(KIND, limits.subject)
-        budget = limits.budget
-        assert budget is not None
-        scheme, start = scheme_of(budget), period(budget, self._clock())[0]
+        scheme, start = self.period(limits, self._clock())
         entry = self._entries.get(limits.subject)
         if entry is None or (entry.scheme, entry.start) != (scheme, start):
             entry = self._entries[limits.subject] = _Entry(limits, scheme, start)

@@ -5,7 +5,7 @@ Every port has one contract test in `tests/adapters/` that each implementation p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.core.log_query import LogQuery
 from gateway.core.record import Record
@@ -223,8 +223,8 @@ class RecordStore(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+# Tuples, since every limited call makes a handful of them.
+class Claim(NamedTuple):
     """What one call asks of one counter."""
 
     key: str
@@ -234,8 +234,7 @@ class Claim:
     spent: int = 0  # of a budget: what is known to be spent, in-flight calls aside
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """All claims were counted. `marks` say where, for settling; `seeded` that budgets were new there."""
 
     marks: Sequence[int]
@@ -251,8 +250,7 @@ class Refused:
     wait: float = 0.0  # seconds until it may fit; meaningless for budgets
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What a claim came to in the end."""
 
     claim: Claim
