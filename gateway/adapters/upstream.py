@@ -1,137 +1,209 @@
-"""The way to upstreams: httpx's types on aiohttp's connections.
+"""The way to upstreams: httpx's types on connections of our own.
 
-Why not httpx's own pool, or httpx-aiohttp: `docs/decisions/002-http-stack.md`.
+Why not httpx's own pool, httpx-aiohttp, or aiohttp: `docs/decisions/002-http-stack.md`.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
-from typing import Any
 
-import aiohttp
 import httpx
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-from yarl import URL
 
+from gateway.adapters.http1 import Connection
+from gateway.adapters.single_flight import SingleFlight
 from gateway.core.hosts import AZURE_SUFFIXES, GATEWAY_SUFFIXES, Reach, may_connect
 
 CONNECT_TIMEOUT = 10.0  # seconds, name resolution and TLS included
+_ADDRESS_TIMEOUT = 4.0  # seconds for one address of several
 # Azure's load balancers drop a connection that was idle for 4 minutes; a reused one must be younger.
 KEEP_ALIVE = 60.0  # seconds
 READ_TIMEOUT = 600.0  # seconds between two reads: reasoning models think for minutes in silence
+_NAME_TTL = 30.0  # seconds a resolved name is used again
+_MOST_NAMES = 1000
+
+Origin = tuple[str, str, int]  # scheme, host, port
+# All addresses of a host, as `getaddrinfo` orders them.
+Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
-class GuardedResolver(AbstractResolver):
+async def resolve(host: str, port: int) -> list[str]:
+    """By the system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class GuardedResolver:
     """Resolves names, and hides addresses that the name's host must not have.
 
     The check stands here, where the connection takes its address from, so a name that answers
     differently the second time gains nothing.
     """
 
-    def __init__(self, trusted: frozenset[str], inner: AbstractResolver | None = None) -> None:
+    def __init__(self, trusted: frozenset[str], inner: Resolve = resolve) -> None:
         self._trusted = trusted
-        self._inner = inner or ThreadedResolver()
+        self._inner = inner
+        self._known: dict[tuple[str, int], tuple[float, list[str]]] = {}
+        self._flights: SingleFlight[tuple[str, int], list[str]] = SingleFlight()
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Raises `OSError` where no address is left."""
+        now = asyncio.get_running_loop().time()
+        until, found = self._known.get((host, port), (0.0, []))
+        if now >= until:
+            found = await self._flights.run((host, port), lambda: self._inner(host, port))
+            if len(self._known) >= _MOST_NAMES:
+                self._known.clear()
+            self._known[host, port] = (now + _NAME_TTL, found)
         reach = self._reach(host.lower(), port)
-        found = await self._inner.resolve(host, port, family)
-        allowed = [result for result in found if may_connect(result["host"].split("%")[0], reach)]
+        allowed = [address for address in found if may_connect(address.split("%")[0], reach)]
         if not allowed:
             raise OSError(None, f"{host} resolves to an address that is not allowed")
         return allowed
+
+    def forget(self, host: str, port: int) -> None:
+        """None of its addresses answered: ask anew."""
+        self._known.pop((host, port), None)
 
     def _reach(self, host: str, port: int) -> Reach:
         if host in self._trusted or f"{host}:{port}" in self._trusted:
             return Reach.ANY
         return Reach.AZURE if host.endswith(AZURE_SUFFIXES + GATEWAY_SUFFIXES) else Reach.PUBLIC
 
-    async def close(self) -> None:
-        await self._inner.close()
+    async def aclose(self) -> None:
+        await self._flights.aclose()
 
 
 class UpstreamTransport(httpx.AsyncBaseTransport):
-    """One session for the process's life: no cookies, no redirects, no decompression.
+    """Connections for the process's life: no cookies, no redirects, no decompression, no proxies.
 
     Must be made and used on one event loop. Faults come as httpx's: `ConnectError` and
     `ConnectTimeout` when nothing can have reached the upstream, `ReadError`, `ReadTimeout` and
-    `RemoteProtocolError` when it may have begun.
+    `RemoteProtocolError` when it may have begun. A request is never sent twice.
     """
 
     def __init__(
-        self, trusted: frozenset[str] = frozenset(), *, ssl_context: ssl.SSLContext | None = None
+        self,
+        trusted: frozenset[str] = frozenset(),
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        resolver: Resolve = resolve,
+        keep_alive: float = KEEP_ALIVE,
+        patience: float = READ_TIMEOUT,
     ) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=KEEP_ALIVE,
-                ttl_dns_cache=30,
-                resolver=GuardedResolver(trusted),
-                ssl=ssl_context or ssl.create_default_context(),  # honours SSL_CERT_FILE
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=CONNECT_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
-            ),
-            requote_redirect_url=False,
-            trust_env=False,
-            max_line_size=16_384,
-            max_field_size=32_768,
-        )
+        self._resolver = GuardedResolver(trusted, resolver)
+        self._ssl = ssl_context or ssl.create_default_context()  # honours SSL_CERT_FILE
+        self._keep_alive, self._patience = keep_alive, patience
+        self._idle: dict[Origin, list[Connection]] = {}  # the last used one is taken first
+        self._living: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        origin, first = _target(request.url)
+        head = _head(request, first)
+        connection = self._reuse(origin) or await self._connect(origin)
         try:
-            answer = await self._session.request(
-                request.method,
-                _yarl(str(request.url)),
-                headers=[(name.decode("ascii"), _text(value)) for name, value in request.headers.raw],
-                data=request.content or None,
-                allow_redirects=False,
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _foreign(error) from error
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+            await connection.exchange(head, request.content, bodyless=request.method == "HEAD")
+        except BaseException:  # cancelled, too: an answer that nobody reads must not stay in the way
+            connection.close()
+            raise
+        body = _Body(connection, lambda: self._release(origin, connection))
+        return httpx.Response(connection.status, headers=connection.headers, stream=body)
 
     async def aclose(self) -> None:
-        await self._session.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self._resolver.aclose()
+        for connection in list(self._living):
+            connection.close()
+        for _ in range(10):  # the event loop lets go of the sockets in its next turns
+            await asyncio.sleep(0)
 
+    def _reuse(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        oldest = asyncio.get_running_loop().time() - self._keep_alive
+        while idle:
+            connection = idle.pop()
+            if connection.usable and connection.idle_since > oldest:
+                return connection
+            connection.close()
+        return None
 
-@lru_cache(maxsize=1024)
-def _yarl(url: str) -> URL:
-    """The URL as it is spelt: escapes in it are the caller's."""
-    return URL(url, encoded=True)
+    def _release(self, origin: Origin, connection: Connection) -> None:
+        """Keep a connection for the next request, or drop it when its answer was not read to its end."""
+        if not (connection.finished and connection.usable):
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(origin, []).append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._keep_alive, self._sweep)
 
+    def _sweep(self) -> None:
+        """Close what was idle for too long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._keep_alive
+        for origin, idle in list(self._idle.items()):
+            for connection in idle:
+                if connection.idle_since <= oldest:
+                    connection.close()
+            fresh = [connection for connection in idle if connection.idle_since > oldest]
+            if fresh:
+                self._idle[origin] = fresh
+            else:
+                del self._idle[origin]
+        self._sweeper = loop.call_later(self._keep_alive, self._sweep) if self._idle else None
 
-def _text(value: bytes) -> str:
-    """A header's value as aiohttp must be given it: UTF-8 is what it writes."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+    async def _connect(self, origin: Origin) -> Connection:
+        _, host, port = origin
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                addresses = await self._resolver(host, port)
+                for address in addresses[:-1]:
+                    try:
+                        async with asyncio.timeout(_ADDRESS_TIMEOUT):
+                            return await self._open(origin, address)
+                    except (OSError, TimeoutError):
+                        continue
+                return await self._open(origin, addresses[-1])
+        except TimeoutError:
+            self._resolver.forget(host, port)
+            raise httpx.ConnectTimeout(f"{host} did not answer in {CONNECT_TIMEOUT:g} s") from None
+        except (OSError, UnicodeError) as error:  # no such name, refused, TLS; a name that is none
+            self._resolver.forget(host, port)
+            raise httpx.ConnectError(str(error)[:300]) from error
+
+    async def _open(self, origin: Origin, address: str) -> Connection:
+        scheme, host, port = origin
+        secure = scheme == "https"
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._patience, self._living),
+            address,
+            port,
+            ssl=self._ssl if secure else None,
+            server_hostname=host if secure else None,
+        )
+        return connection
 
 
 class _Body(httpx.AsyncByteStream):
     """The answer's chunks as they arrive."""
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
+    def __init__(self, connection: Connection, release: Callable[[], None]) -> None:
+        self._connection = connection
+        self._release: Callable[[], None] | None = release
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        content = self._answer.content
-        try:
-            chunk = await content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _foreign(error) from error
+        if self._release is None:
+            raise StopAsyncIteration
+        chunk = await self._connection.read()
         if not chunk:
+            self.close()
             raise StopAsyncIteration
         return chunk
 
@@ -139,30 +211,31 @@ class _Body(httpx.AsyncByteStream):
         self.close()
 
     def close(self) -> None:
-        """Give the connection back, or drop it when the answer was not read to its end."""
-        self._answer.release() if self._answer.content.at_eof() else self._answer.close()
+        """Let go of the connection, once: after that it may serve another request."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
 
-# From the particular to the general: the first that fits.
-_FOREIGN: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (aiohttp.SocketTimeoutError, httpx.ReadTimeout),
-    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),  # DNS and TLS too
-    (aiohttp.ClientConnectorCertificateError, httpx.ConnectError),
-    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
-    (aiohttp.ClientPayloadError, httpx.ReadError),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    (asyncio.TimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectionError, httpx.ReadError),
-    (aiohttp.ClientError, httpx.RemoteProtocolError),
-    (OSError, httpx.ReadError),
-    (ValueError, httpx.RemoteProtocolError),
-)
+@lru_cache(maxsize=1024)
+def _target(url: httpx.URL) -> tuple[Origin, bytes]:
+    """Where to connect, and the head's end of the first line with the host, as the URL is spelt."""
+    if url.scheme not in ("http", "https") or not url.host:
+        raise httpx.UnsupportedProtocol("only http and https are served")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    first = b"%b HTTP/1.1\r\nhost: %b\r\n" % (url.raw_path, url.netloc)
+    return (url.scheme, url.raw_host.decode("ascii"), port), first
 
 
-def _foreign(error: BaseException) -> httpx.TransportError:
-    kind: Any = next(ours for theirs, ours in _FOREIGN if isinstance(error, theirs))
-    text = str(error) or type(error).__name__
-    return kind(text[:300])  # type: ignore[no-any-return]
+def _head(request: httpx.Request, first: bytes) -> bytes:
+    """The request's head; raises `LocalProtocolError` for a header that would break out of its line."""
+    pairs = [pair for pair in request.headers.raw if pair[0].lower() not in _OURS]
+    if request.content or request.method in ("POST", "PUT", "PATCH"):
+        pairs.append((b"content-length", b"%d" % len(request.content)))
+    lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+    if not lines.count(b"\r") == lines.count(b"\n") == len(pairs) or b"\0" in lines:
+        raise httpx.LocalProtocolError("a header for the upstream holds a line break")
+    return b"%b %b%b\r\n" % (request.method.encode("ascii"), first, lines)
+
+
+_OURS = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
