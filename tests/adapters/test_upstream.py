@@ -3,6 +3,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emulators.certificates import write_certificates
 from gateway.adapters.http1 import MAX_DRY_BYTES, Connection
 from gateway.adapters.upstream import UpstreamTransport
 from gateway.plain_request import PlainRequest
@@ -83,6 +85,11 @@ def post(port: int, path: str = "/", body: bytes = b"{}", **headers: str) -> htt
     return PlainRequest("POST", httpx.URL(f"http://127.0.0.1:{port}{path}"), pairs, body)
 
 
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
+
+
 async def whole(way: httpx.AsyncBaseTransport, request: httpx.Request) -> tuple[int, bytes]:
     response = await way.handle_async_request(request)
     return response.status_code, await response.aread()
@@ -103,7 +110,10 @@ async def test_a_request_goes_out_as_it_was_spelt() -> None:
 
 async def test_requests_of_httpx_itself_are_taken_too() -> None:
     upstream = Upstream(OK)
-    async with serving(upstream.serve) as port, httpx.AsyncClient(transport=UpstreamTransport(TRUSTED)) as way:
+    async with (
+        serving(upstream.serve) as port,
+        httpx.AsyncClient(transport=UpstreamTransport(TRUSTED)) as way,
+    ):
         assert (await way.get(f"http://127.0.0.1:{port}/")).text == "ok"
     assert upstream.requests[0].lower().count(b"host:") == 1
 
@@ -170,8 +180,7 @@ async def test_an_idle_connection_that_the_upstream_closed_is_not_used() -> None
 
     async with serving(serve) as port, transport() as way:
         await whole(way, post(port))
-        while way._living:  # until the event loop has seen the end
-            await asyncio.sleep(0)
+        await until(lambda: not way._living)  # the event loop has seen the end
         assert await whole(way, post(port)) == (200, b"ok")
 
 
@@ -288,8 +297,7 @@ async def test_giving_up_hangs_up() -> None:
     upstream.answers = [b"HTTP/1.1 100 Continue\r\n\r\n", b"never"]
     async with serving(upstream.serve) as port, transport() as way:
         task = asyncio.ensure_future(way.handle_async_request(post(port)))
-        while not upstream.requests:
-            await asyncio.sleep(0)
+        await until(lambda: bool(upstream.requests))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -302,6 +310,54 @@ async def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
     async with serving(upstream.serve) as port, transport() as way:
         with pytest.raises(httpx.LocalProtocolError):
             await whole(way, post(port, x_a=value))
+    assert upstream.requests == []
+
+
+# --- TLS
+
+
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's and a client's that trusts it."""
+    paths = write_certificates(folder)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(paths.certificate, paths.key)
+    return server, ssl.create_default_context(cafile=str(paths.ca))
+
+
+def secure(host: str, port: int) -> httpx.Request:
+    return PlainRequest("POST", httpx.URL(f"https://{host}:{port}/"), [], b"{}")
+
+
+async def test_tls_is_spoken_and_connections_are_kept(tmp_path: Path) -> None:
+    server, client = contexts(tmp_path)
+    upstream = Upstream(OK, CHUNKED)
+    trusted = frozenset({"localhost"})
+    async with (
+        serving(upstream.serve, server) as port,
+        transport(trusted=trusted, ssl_context=client, resolver=loopback) as way,
+    ):
+        assert await whole(way, secure("localhost", port)) == (200, b"ok")
+        assert await whole(way, secure("localhost", port)) == (200, b"hello, world")
+    assert upstream.connections == 1
+
+
+async def loopback(host: str, port: int) -> list[str]:
+    return ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(("host", "known"), [("localhost", False), ("other.example", True)])
+async def test_a_certificate_that_is_not_the_host_s_is_refused(
+    tmp_path: Path, host: str, known: bool
+) -> None:
+    server, client = contexts(tmp_path)
+    upstream = Upstream(OK)
+    options = {"trusted": frozenset({host}), "resolver": loopback}
+    async with (
+        serving(upstream.serve, server) as port,
+        transport(ssl_context=client if known else ssl.create_default_context(), **options) as way,
+    ):
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            await whole(way, secure(host, port))
     assert upstream.requests == []
 
 
