@@ -201,13 +201,16 @@ class BackgroundRecorder:
     def _encoded(self, record: Record) -> LogEntry:
         try:
             entry: LogEntry = self._encode(record)
-            if self._observe is not None:
-                self._observe(entry)
-            return entry
         except Exception:  # whatever a body does, the record of the call must not be lost
             self.counters.unreadable += 1
             log.exception("record.unreadable", extra={"id": record.id})
-            return plain_entry(record)
+            entry = plain_entry(record)
+        if self._observe is not None:
+            try:
+                self._observe(entry)
+            except Exception:
+                log.exception("record.unobserved", extra={"id": record.id})
+        return entry
 
     def _count(self, entry: LogEntry) -> None:
         for seconds in (MINUTE, HOUR):

@@ -112,7 +112,7 @@ def add_counts(total: Counts, counts: Counts) -> None:
 
 
 def bucket_of(milliseconds: float) -> int:
-    return 0 if milliseconds <= 1 else int(math.log(milliseconds) / _GROWTH) + 1
+    return 0 if milliseconds < 1 else int(math.log(milliseconds) / _GROWTH) + 1
 
 
 def middle_of(bucket: int) -> float:

@@ -213,6 +213,22 @@ async def test_a_record_whose_bodies_cannot_be_read_is_written_bare(gate: Gate) 
     assert recorder.counters.unreadable == 1
 
 
+async def test_an_observer_that_fails_costs_the_record_nothing(gate: Gate) -> None:
+    seen = []
+
+    def observe(entry: LogEntry) -> None:
+        seen.append(entry.doc["id"])
+        raise RuntimeError("cannot")
+
+    encoder = Encoder(price=lambda record, body: 0.5)
+    recorder = BackgroundRecorder(gate, encoder, "test", QUICK, observe=observe)
+    recorder.put(record(1))
+    assert recorder.close(10)
+    entry = await gate.store.get("id1")
+    assert entry is not None
+    assert (entry.doc["bodies"], seen) == ("kept", ["id1"])
+
+
 FULL_DISK = """
 import resource, sys, threading
 from pathlib import Path
