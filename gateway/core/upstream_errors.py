@@ -61,8 +61,21 @@ def _quote(body: bytes, status: int) -> str:
     if not text:
         return f"the upstream answered {status} with an empty body"
     if text.startswith("<"):
-        text = re.sub(r"<(script|style)\b.{0,16000}?</\1\s*>|<[^>]{0,4000}>", " ", text, flags=re.S | re.I)
+        text = _without_tags(text)
     text = re.sub(r"\s+", " ", text).strip()[:_MAX_TEXT]
     return (
         f"the upstream answered {status} with no JSON: {text}" if text else f"the upstream answered {status}"
     )
+
+
+def _without_tags(page: str) -> str:
+    """The page's text. Plain searches: a regular expression takes quadratic time on hostile pages."""
+    lowered, texts, position = page.lower(), [], 0
+    while (start := page.find("<", position)) >= 0:
+        texts.append(page[position:start])
+        hidden = next((name for name in ("script", "style") if lowered.startswith(name, start + 1)), None)
+        if hidden is not None:
+            start = lowered.find(f"</{hidden}", start)
+        end = page.find(">", start) if start >= 0 else -1
+        position = end + 1 if end >= 0 else len(page)
+    return " ".join([*texts, page[position:]])
