@@ -359,6 +359,8 @@ def _check(key: VirtualKey) -> None:
         problems.append("resource_name: missing (the resource's name or endpoint URL, or a custom_host)")
     if key.auth_mode == "api-key" and not key.api_key:
         problems.append("key: missing (or set azure_auth_mode to managed or entra, which need no key)")
+    if key.api_key and not (key.api_key.isascii() and key.api_key.isprintable()):
+        problems.append("key: has characters that no key has, such as line ends; paste it whole and alone")
     if key.auth_mode == "entra":
         names = ("entra_tenant_id", "entra_client_id", "entra_client_secret")
         problems += [f"azure_{name}: missing" for name in names if not getattr(key, name)]
