@@ -27,7 +27,9 @@ class SecretCache:
         self._clock = clock
         self._ttl = ttl
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._reads: SingleFlight[str, Secret | None] = SingleFlight()
+        self._reads: SingleFlight[tuple[str, int], Secret | None] = SingleFlight()
+        # Counts what was forgotten: a read that began before a write must not bring the old value back.
+        self._generation = 0
 
     def peek(self, name: str) -> Secret | None:
         """What is in memory and fresh; None says nothing."""
@@ -47,20 +49,23 @@ class SecretCache:
         if age < self._ttl:
             return entry.secret
         if age < 1.5 * self._ttl:
-            self._reads.start(name, lambda: self._fetch(name))
+            generation = self._generation
+            self._reads.start((name, generation), lambda: self._fetch(name, generation))
             return entry.secret
         return await self._read_or(name, entry)
 
     def forget(self, name: str) -> None:
         """Written here, or refused upstream: read it anew at the next use."""
         self._entries.pop(name, None)
+        self._generation += 1
 
     async def aclose(self) -> None:
         await self._reads.aclose()
         await self.store.aclose()
 
     async def _read(self, name: str) -> Secret | None:
-        return await self._reads.run(name, lambda: self._fetch(name))
+        generation = self._generation
+        return await self._reads.run((name, generation), lambda: self._fetch(name, generation))
 
     async def _read_or(self, name: str, entry: _Entry) -> Secret | None:
         try:
@@ -70,8 +75,10 @@ class SecretCache:
                 raise
             return entry.secret
 
-    async def _fetch(self, name: str) -> Secret | None:
+    async def _fetch(self, name: str, generation: int) -> Secret | None:
         secret = await self.store.get(name)
+        if generation != self._generation:
+            return secret
         self._entries[name] = _Entry(secret, self._clock())
         self._entries.move_to_end(name)
         while len(self._entries) > _MOST:
