@@ -1,5 +1,6 @@
 """Tokens of Entra ID by azure-identity, kept until five minutes before they expire."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from gateway.core.errors import SignInFailed
 from gateway.core.ports import AccessToken, SignIn
 
 EARLY = 300.0  # seconds before expiry at which a token counts as spent
+_MOST_RETIRED = 4
 _MOST = 500  # sign-ins remembered: client credentials may come from headers
 
 
@@ -21,6 +23,8 @@ class EntraTokens:
         self._credentials: OrderedDict[tuple[str | None, ...], Any] = OrderedDict()
         self._tokens: OrderedDict[SignIn, AccessToken] = OrderedDict()
         self._asked: SingleFlight[SignIn, AccessToken] = SingleFlight()
+        self._retired: list[Any] = []  # credentials forgotten, perhaps still in use
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def token(self, sign_in: SignIn) -> AccessToken:
         token = self._tokens.get(sign_in)
@@ -31,12 +35,23 @@ class EntraTokens:
     def forget(self, sign_in: SignIn) -> None:
         self._tokens.pop(sign_in, None)
         # azure-identity keeps the token too: ask with a new credential.
-        self._credentials.pop(_identity(sign_in), None)
+        self._retire(self._credentials.pop(_identity(sign_in), None))
 
     async def aclose(self) -> None:
         await self._asked.aclose()
-        for credential in self._credentials.values():
+        await asyncio.gather(*self._closing)
+        for credential in [*self._credentials.values(), *self._retired]:
             await credential.close()
+
+    def _retire(self, credential: Any) -> None:
+        """Close it later: another call may be waiting for its token. Each holds a connection."""
+        if credential is None:
+            return
+        self._retired.append(credential)
+        if len(self._retired) > _MOST_RETIRED:
+            task = asyncio.ensure_future(self._retired.pop(0).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _ask(self, sign_in: SignIn) -> AccessToken:
         try:
@@ -58,6 +73,8 @@ class EntraTokens:
         credential = self._credentials.get(name)
         if credential is None:
             credential = self._credentials[name] = self._make(sign_in)
+            if len(self._credentials) > _MOST:
+                self._retire(self._credentials.popitem(last=False)[1])
         return credential
 
 
