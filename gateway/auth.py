@@ -68,8 +68,8 @@ class Authenticator:
         for token in [api_key, *headers.authorizations]:
             if token in PLACEHOLDERS or token == credential:
                 continue
-            # A gateway key must not leave, be it valid or not.
-            if token.startswith(KEY_PREFIX) or await self._is_admin(token):
+            # A gateway key must not leave, be it valid or not; nor a token that is good here.
+            if token.startswith(KEY_PREFIX) or await self._caller(token) is not None:
                 ours.add(token)
             else:
                 upstream = token

@@ -111,8 +111,10 @@ def world(tmp_path: Path, settings: dict[str, str]) -> Iterator[World]:
         environ = {
             "GATEWAY_ADMIN_KEY": ADMIN,
             "GATEWAY_DATA_DIR": str(tmp_path / "data"),
-            "GATEWAY_TRUSTED_HOSTS": f"127.0.0.1:{up.port}",
             **settings,
+            "GATEWAY_TRUSTED_HOSTS": ",".join(
+                [f"127.0.0.1:{up.port}", settings.get("GATEWAY_TRUSTED_HOSTS", "")]
+            ),
         }
         door = FrontDoor(environ)
         server = Server(door).start()
