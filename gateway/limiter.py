@@ -104,6 +104,13 @@ class Limiter:
         known = self.budgets.peek(limits)
         return await self.budgets.load(limits) if known is None else known
 
+    async def reset(self, subject: str, limits: Limits | None) -> None:
+        """Forget what was spent of a budget, here and in the store."""
+        await self.budgets.reset(subject)
+        if limits is not None and limits.budget is not None:
+            _, start = self.budgets.period(limits, self._clock())
+            await self._counters.forget(f"{subject}:{limits.budget.kind}:{start}")
+
     async def usage(self, limits: Limits) -> dict[str, Any]:
         """What a listing shows of a budget, in the units of `credit_limit`."""
         budget = limits.budget
@@ -131,6 +138,9 @@ class Limiter:
             if not wanted:
                 return
             result = await self._counters.take([claim for _, _, claim in wanted])
+            if isinstance(result, Refused) and await self._was_reset(*wanted[result.index]):
+                wanted = await self._claims(new, held.guess().total if counts else 0)
+                result = await self._counters.take([claim for _, _, claim in wanted])
             if not isinstance(result, Refused) and result.seeded:
                 await self._correct(wanted)
         except StoreUnavailable as error:
@@ -166,11 +176,23 @@ class Limiter:
                 wanted.append((limits, None, Claim(key, 0, budget.limit, amount, spent)))
         return wanted
 
+    async def _was_reset(self, limits: Limits, rate: RateLimit | None, claim: Claim) -> bool:
+        """Whether another instance reset the budget that refused."""
+        if rate is not None:
+            return False
+        spent = await self.budgets.reread(limits)
+        if spent is None or spent >= claim.spent:
+            return False
+        await self._counters.forget(claim.key)
+        return True
+
     async def _correct(self, wanted: Sequence[tuple[Limits, RateLimit | None, Claim]]) -> None:
         """Counters that were new took what this instance knew; the store may know more."""
         for limits, rate, claim in wanted:
             if rate is None:
-                await self._counters.set_spent(claim.key, await self.budgets.load(limits))
+                change = await self.budgets.load(limits) - claim.spent
+                if change:
+                    await self._counters.adjust(claim.key, change)
 
     def _warm_up(self) -> None:
         """Let a thread load the table of prices: it takes a fifth of a second."""

@@ -158,6 +158,7 @@ def compose(settings: Settings) -> Services:
         random_hex=lambda: secrets.token_hex(3),
         probe=lambda key: probe(pipeline, key),
         usage=limiter.usage,
+        reset=limiter.reset,
     )
     key_api = ApiKeyApi(
         api_keys,
@@ -165,7 +166,7 @@ def compose(settings: Settings) -> Services:
         random=lambda: secrets.token_urlsafe(32),
         new_id=lambda: str(uuid.uuid4()),
         usage=limiter.usage,
-        reset=limiter.budgets.reset,
+        reset=limiter.reset,
     )
     routes: list[Route] = [
         *virtual_keys.routes(),

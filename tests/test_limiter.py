@@ -213,7 +213,9 @@ class Away:
 
     def settle(self, settlements: list[Settlement]) -> None: ...
 
-    async def set_spent(self, key: str, spent: int) -> None: ...
+    async def adjust(self, key: str, change: int) -> None: ...
+
+    async def forget(self, key: str) -> None: ...
 
     async def aclose(self) -> None: ...
 
@@ -311,3 +313,27 @@ async def test_reserved_and_settled_never_drift(
     assert counters._held == {}
     await made.aclose()
     await store.aclose()
+
+
+async def test_a_reset_at_another_instance_ends_a_refusal(store: SqliteDocuments) -> None:
+    now = NOW
+
+    def instance() -> Limiter:
+        budgets = Budgets(store, clock=lambda: now)
+        return Limiter(MemoryCounters(lambda: now), budgets, price=cents, clock=lambda: now)
+
+    one, two = instance(), instance()
+    own = limits(usage={"credit_limit": 1})
+    asked = call(own)
+    await one.admit(asked, None)
+    one.settle(used(asked.record, 100))
+    await one.budgets.flush()
+    with pytest.raises(BudgetExhausted):
+        await one.admit(call(own, "b"), None)
+    await two.reset("key:1", own)
+    with pytest.raises(BudgetExhausted):
+        await one.admit(call(own, "c"), None)  # it was told a moment ago, and does not ask again yet
+    now += 5
+    await one.admit(call(own, "d"), None)
+    for made in (one, two):
+        await made.aclose()

@@ -20,6 +20,7 @@ log = logging.getLogger("gateway.limits")
 KIND = "budget"
 FLUSH_EVERY = 2.0  # seconds: with a slow write still less than five may be lost
 REFRESH_AFTER = 30.0  # seconds after which the store is read again, for what other instances spent
+REREAD_AFTER = 5.0  # seconds after which a refusal looks whether the budget was reset elsewhere
 _ATTEMPTS = 8  # writes, where other instances write too
 
 
@@ -91,6 +92,14 @@ class Budgets:
         await self._reads.run(limits.subject, lambda: self._read(limits))
         assert limits.budget is not None
         return self._entries[limits.subject].spent(limits.budget.kind)
+
+    async def reread(self, limits: Limits) -> int | None:
+        """As `load`, for one who doubts what was known; None when it was read a moment ago."""
+        entry = self._entries.get(limits.subject)
+        read_at = entry.read_at if entry is not None else None
+        if read_at is not None and self._clock() - read_at < REREAD_AFTER:
+            return None
+        return await self.load(limits)
 
     def add(self, limits: Limits, *, cost: int, tokens: int) -> None:
         """Count what a call came to: millionths of a cent, and tokens."""

@@ -45,8 +45,11 @@ class MemoryCounters:
                 else:
                     self._held.pop(claim.key, None)
 
-    async def set_spent(self, key: str, spent: int) -> None:
+    async def adjust(self, key: str, change: int) -> None:
         """Nothing: each claim says what is spent."""
+
+    async def forget(self, key: str) -> None:
+        """Nothing, for the same reason; what calls in flight claimed goes on counting."""
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

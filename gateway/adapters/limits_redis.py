@@ -137,11 +137,11 @@ class RedisCounters:
         if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._send())
 
-    async def set_spent(self, key: str, spent: int) -> None:
-        """Raise the number to what the store has; what calls claimed meanwhile stays in it if larger."""
-        value = await self._ask(lambda: self._redis.get(PREFIX + key))
-        if value is not None and int(value) < spent:
-            await self._ask(lambda: self._redis.set(PREFIX + key, spent, ex=300))
+    async def adjust(self, key: str, change: int) -> None:
+        await self._ask(lambda: self._settle(keys=[PREFIX + key], args=["", change]))
+
+    async def forget(self, key: str) -> None:
+        await self._ask(lambda: self._redis.delete(PREFIX + key))
 
     async def aclose(self) -> None:
         if self._task is not None:

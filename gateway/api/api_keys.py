@@ -30,6 +30,8 @@ _MOST_KEYS = 10_000
 
 # What is spent of a key's budget, in the fields a listing shows.
 Usage = Callable[[Limits], Awaitable[dict[str, Any]]]
+# Forgets what was spent by a subject, under these limits.
+Reset = Callable[[str, Limits | None], Awaitable[None]]
 
 
 class ApiKeyApi:
@@ -43,7 +45,7 @@ class ApiKeyApi:
         random: Callable[[], str],
         new_id: Callable[[], str],
         usage: Usage,
-        reset: Callable[[str], Awaitable[None]],
+        reset: Reset,
     ) -> None:
         self._keys, self._clock, self._random, self._new_id = keys, clock, random, new_id
         self._usage, self._reset = usage, reset
@@ -109,14 +111,14 @@ class ApiKeyApi:
         _check_covered(request.caller, key)
         await self._keys.put(key, version)
         if snake_keys(data).get("reset_usage"):
-            await self._reset(f"key:{key.id}")
+            await self._reset(f"key:{key.id}", key.caller().limits)
         request.note.update(before=describe(before, now), after=describe(key, now))
         return created("api-key", {"id": key.id, "name": key.name})
 
     async def delete(self, request: ApiRequest) -> dict[str, Any]:
         key, _ = await self._find(request, "delete")
         await self._keys.delete(key)
-        await self._reset(f"key:{key.id}")
+        await self._reset(f"key:{key.id}", None)
         request.note["before"] = describe(key, self._clock())
         return {}
 

@@ -30,6 +30,8 @@ _MAX_SECRET = 24_000
 
 # What is spent of a key's budget, in the fields a listing shows.
 Usage = Callable[[Limits], Awaitable[dict[str, Any]]]
+# Forgets what was spent by a subject, under these limits.
+Reset = Callable[[str, Limits | None], Awaitable[None]]
 Probe = Callable[[VirtualKey], Awaitable[None]]
 
 
@@ -46,10 +48,11 @@ class VirtualKeyApi:
         random_hex: Callable[[], str],
         probe: Probe,
         usage: Usage,
+        reset: Reset,
     ) -> None:
         self._secrets, self._keys, self._rules = secrets, keys, rules
         self._clock, self._random_hex, self._probe = clock, random_hex, probe
-        self._usage = usage
+        self._usage, self._reset = usage, reset
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -88,6 +91,8 @@ class VirtualKeyApi:
         given = snake_keys(request.object())
         key = build(before.slug, _merged(before, given))
         await self._store(key, validate=given.get("validate") in (True, "true"))
+        if given.get("reset_usage"):
+            await self._reset(f"vk:{key.slug}", key.limits)
         now = int(self._clock())
         request.note.update(before=describe(before, now), after=describe(key, now))
         return created("virtual-key", {"id": key.slug, "slug": key.slug, "name": key.name})

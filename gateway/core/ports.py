@@ -269,8 +269,12 @@ class Counters(Protocol):
         """Replace what was claimed by what was used. Never blocks and never raises."""
         ...
 
-    async def set_spent(self, key: str, spent: int) -> None:
-        """A budget's counter, as the store has it."""
+    async def adjust(self, key: str, change: int) -> None:
+        """Correct a budget's counter by what the store knows better."""
+        ...
+
+    async def forget(self, key: str) -> None:
+        """Let a budget's counter begin with what the next claim knows."""
         ...
 
     async def aclose(self) -> None: ...

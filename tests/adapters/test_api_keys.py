@@ -118,9 +118,7 @@ async def test_a_key_in_use_is_read_anew_in_the_background(
     assert await keys.lookup(SECRET) is None
 
 
-async def test_known_keys_outlive_an_outage_of_the_store(
-    keys: ApiKeys, store: Counted, clock: Clock
-) -> None:
+async def test_known_keys_outlive_an_outage_of_the_store(keys: ApiKeys, store: Counted, clock: Clock) -> None:
     await keys.put(key(), 0)
     assert await keys.lookup(SECRET) is not None
     store.away = True

@@ -248,3 +248,6 @@ def test_two_processes_share_a_budget_that_outlives_redis(world: Any, two: list[
     subprocess.run(["redis-cli", "-p", port, "flushall"], check=True, capture_output=True)
     assert world.chat(ADMIN, slug="dear", url=two[0]).status_code == 412
     assert world.chat(ADMIN, slug="dear", url=two[1]).status_code == 412
+    reset = world.call("PUT", "/virtual-keys/dear", url=two[1], json={"reset_usage": True})
+    assert reset.status_code == 200
+    assert world.chat(ADMIN, slug="dear", url=two[1]).status_code == 200
