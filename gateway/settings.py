@@ -181,7 +181,8 @@ class Settings:
                 values[item.name] = item.metadata["parse"](raw)
             except ValueError as error:
                 problems.append(f"{name}: {error}")
-        problems += _conflicts(values)
+        bad = {problem.partition(":")[0] for problem in problems}
+        problems += [more for more in _conflicts(values) if more.partition(":")[0] not in bad]
         if problems:
             raise SettingsError(problems)
         return cls(**values)

@@ -241,3 +241,18 @@ def test_virtual_keys_through_the_sdk(node, gateway, upstream):
     user = {**options, "virtualKey": slug}
     assert node("chat", "portkey", user, model="quick")["ok"]["text"] == TEXT
     assert upstream.last.path == "/openai/deployments/chat-two/chat/completions"
+
+
+def test_api_keys_through_the_sdk(node, gateway):
+    options = {"apiKey": gateway.key, "baseURL": f"{gateway.url}/v1"}
+    create = {
+        "type": "workspace",
+        "sub-type": "service",
+        "name": "made by Node",
+        "scopes": ["completions.write"],
+        "rateLimits": [{"type": "requests", "unit": "rpm", "value": 7}],
+    }
+    seen = node("apiKeys", "portkey", options, create=create)["ok"]
+    assert seen["made"]["key"].startswith("gw-")
+    assert (seen["read"]["name"], seen["read"]["rate_limits"]) == ("renamed", create["rateLimits"])
+    assert seen["total"] == seen["left"] + 1

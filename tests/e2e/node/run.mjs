@@ -82,6 +82,15 @@ const scenarios = {
     const list = await c.virtualKeys.list();
     return { made, read, list };
   },
+  apiKeys: async (c) => {
+    const made = await c.apiKeys.create(given.create);
+    const { id } = made;
+    await c.apiKeys.update({ id, name: 'renamed' });
+    const read = await c.apiKeys.retrieve({ id });
+    const list = await c.apiKeys.list({ page_size: 100 });
+    await c.apiKeys.delete({ id });
+    return { made, read, total: list.total, left: (await c.apiKeys.list({})).total };
+  },
 };
 
 try {
