@@ -81,7 +81,7 @@ async def transport(**options: Any) -> AsyncIterator[UpstreamTransport]:
 
 
 def post(port: int, path: str = "/", body: bytes = b"{}", **headers: str) -> httpx.Request:
-    pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return PlainRequest("POST", httpx.URL(f"http://127.0.0.1:{port}{path}"), pairs, body)
 
 
@@ -99,12 +99,14 @@ async def test_a_request_goes_out_as_it_was_spelt() -> None:
     upstream = Upstream(OK)
     async with serving(upstream.serve) as port, transport() as way:
         url = httpx.URL(f"http://127.0.0.1:{port}/a%2Fb%7Ec?x=%2B+%3D&y=a%20b")
-        request = PlainRequest("POST", url, [("X-A", "1"), ("X-A", "2"), ("api-key", "k")], b"body")
+        request = PlainRequest(
+            "POST", url, [(b"X-A", b"1"), (b"X-A", b"2"), (b"api-key", b"\xff\xc3\xa9")], b"body"
+        )
         assert await whole(way, request) == (200, b"ok")
     assert upstream.requests == [
         b"POST /a%2Fb%7Ec?x=%2B+%3D&y=a%20b HTTP/1.1\r\nhost: 127.0.0.1:"
         + str(port).encode()
-        + b"\r\nX-A: 1\r\nX-A: 2\r\napi-key: k\r\ncontent-length: 4\r\n\r\nbody"
+        + b"\r\nX-A: 1\r\nX-A: 2\r\napi-key: \xff\xc3\xa9\r\ncontent-length: 4\r\n\r\nbody"
     ]
 
 
