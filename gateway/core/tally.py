@@ -14,6 +14,11 @@ _TELLS = re.compile(rb'"usage"(?!:null)')
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 
 
+def _says_done(events: bytes) -> bool:
+    # The plain search is fifty times as fast, and settles it for all but the last event.
+    return b"[DONE]" in events and _DONE.search(events) is not None
+
+
 def note_model(record: Record, answer: Any) -> None:
     """The model that answered, as it calls itself: the best name for a price."""
     if isinstance(answer, dict) and isinstance(model := answer.get("model"), str) and model:
@@ -40,7 +45,7 @@ class Tally:
         plain = self._plain(chunk)
         if plain:
             ahead, chunk = chunk[:plain], chunk[plain:]
-            self._done = self._done or _DONE.search(ahead) is not None
+            self._done = self._done or _says_done(ahead)
             return ahead + self._cut(chunk) if chunk else ahead
         return self._cut(chunk)
 
@@ -72,7 +77,7 @@ class Tally:
     def _read(self, event: bytes) -> bool:
         """Look for usage; whether the event is to be taken out."""
         if not _TELLS.search(event):
-            self._done = self._done or _DONE.search(event) is not None
+            self._done = self._done or _says_done(event)
             return False
         try:
             value = orjson.loads(data_of(event))
