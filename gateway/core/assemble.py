@@ -4,6 +4,7 @@ Chat and completions: the choices' pieces are joined. Responses, images and tran
 event holds the answer whole; what came before it stands in when the stream broke off.
 """
 
+import re
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from gateway.core.sse import Splitter, data_of
 from gateway.core.usage import merge, usage_of
 
 _FIRST = 3  # events
+_TEXT = b'"delta":{"content":"'
+_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*')  # the rest of a JSON string
 _MOST_CHOICES = 128  # OpenAI's own limit of `n`
 _MOST_CALLS = 128  # tool calls of one message
 
@@ -22,9 +25,9 @@ def assemble(stream: bytes) -> tuple[dict[str, Any], Usage, int]:
 
     A piece of text is about a token: it stands in for the usage of a stream that broke off before it.
     """
-    events = _events(stream)
+    events, spared = _events(_datas(stream))
     usage = Usage()
-    pieces = sum(map(_is_text, events))
+    pieces = sum(map(_is_text, events)) + spared
     for event in events:
         if event.get("usage") or "response" in event:
             usage = merge(usage, usage_of(event))
@@ -44,14 +47,15 @@ def _is_text(event: dict[str, Any]) -> bool:
     return isinstance(event.get("delta"), str)
 
 
-def _events(stream: bytes) -> list[dict[str, Any]]:
-    datas = _datas(stream)
+def _events(datas: list[bytes]) -> tuple[list[dict[str, Any]], int]:
+    """The events, runs of them as one; pieces of text spared by that."""
+    merged, spared = _merged(datas)
     try:
         # One call for all of them costs a fifth of a call for each.
-        parsed = orjson.loads(b"[%b]" % b",".join(datas))
+        parsed = orjson.loads(b"[%b]" % b",".join(merged))
     except orjson.JSONDecodeError:
-        parsed = [_object(data) for data in datas]
-    return [event for event in parsed if isinstance(event, dict)]
+        parsed, spared = [_object(data) for data in datas], 0
+    return [event for event in parsed if isinstance(event, dict)], spared
 
 
 def _datas(stream: bytes) -> list[bytes]:
@@ -62,6 +66,47 @@ def _datas(stream: bytes) -> list[bytes]:
         pieces = [*splitter.feed(stream), splitter.rest()]
         return [data for piece in pieces if (data := data_of(piece)).startswith(b"{")]
     return [piece[6:] for piece in pieces if piece.startswith(b"data: {")]
+
+
+def _merged(datas: list[bytes]) -> tuple[list[bytes], int]:
+    """Runs of events that differ in nothing but their text as one event each; pieces of text spared by it.
+
+    Nearly all of a chat stream is such runs, and reading an event as JSON costs five times this.
+    """
+    merged: list[bytes] = []
+    before = after = b""  # the event that the run's are like, around its text
+    texts: list[bytes] = []
+    spared = 0
+    for data in datas:
+        start = data.find(_TEXT) + len(_TEXT)
+        end = _STRING.match(data, start).end() if start >= len(_TEXT) else 0  # type: ignore[union-attr]
+        if texts and data[:start] == before and data[end:] == after:
+            texts.append(data[start:end])
+            continue
+        spared += _close_run(merged, before, texts, after)
+        before, after = data[:start], data[end:]
+        texts = [data[start:end]] if end and _adds_nothing(before, after) else []
+        if not texts:
+            merged.append(data)
+    return merged, spared + _close_run(merged, before, texts, after)
+
+
+def _close_run(merged: list[bytes], before: bytes, texts: list[bytes], after: bytes) -> int:
+    if not texts:
+        return 0
+    merged.append(before + b"".join(texts) + after)
+    return max(0, sum(map(bool, texts)) - 1)
+
+
+def _adds_nothing(before: bytes, after: bytes) -> bool:
+    """Whether an event holds one delta, with a text alone, and nothing else that is collected."""
+    return (
+        after.startswith(b'"}')
+        and before.count(b'"delta"') == 1
+        and b'"delta"' not in after
+        and b'"logprobs":{' not in before + after
+        and b'"usage":{' not in before + after
+    )
 
 
 def _object(data: bytes) -> Any:

@@ -2,6 +2,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.assemble import assemble
 from gateway.core.record import Usage
@@ -111,3 +113,43 @@ def test_an_error_in_mid_stream_is_kept() -> None:
     answer, *_ = assemble(stream(chunk({"content": "a"}), {"error": {"message": "broke"}}))
     assert answer["error"] == {"message": "broke"}
     assert answer["choices"][0]["message"] == {"content": "a"}
+
+
+texts = st.lists(st.text(alphabet='a"\\{}\n\u00e9\U0001f600 ', max_size=4), max_size=12)
+
+
+@given(texts, st.integers(0, 1), st.booleans())
+def test_runs_of_like_events_give_what_each_by_itself_gives(
+    pieces: list[str], index: int, logged: bool
+) -> None:
+    fields: dict[str, Any] = {"logprobs": {"content": [{"token": "x"}]}} if logged else {}
+    events = [chunk({"content": piece}, index, **fields) for piece in pieces]
+    whole, _, counted = assemble(stream(*events))
+    spaced = [stream(event)[7:-14] for event in events]  # spelt differently, no event is like another
+    each, _, counted_each = assemble(b"".join(b"data: {" + b" " * n + rest for n, rest in enumerate(spaced)))
+    assert (whole, counted) == (each, counted_each)
+    if pieces:
+        assert whole["choices"][0]["message"]["content"] == "".join(pieces)
+        assert len(whole["choices"][0].get("logprobs", {}).get("content", [])) == len(pieces) * logged
+
+
+def test_pieces_of_two_choices_in_one_event_are_kept_apart() -> None:
+    def both(one: str, other: str) -> dict[str, Any]:
+        event = chunk({"content": one})
+        event["choices"].append({"index": 1, "delta": {"content": other}})
+        return event
+
+    answer, *_ = assemble(stream(both("a", "x"), both("b", "x"), both("c", "x")))
+    assert [choice["message"]["content"] for choice in answer["choices"]] == ["abc", "xxx"]
+
+
+def test_an_unreadable_event_costs_no_other() -> None:
+    events = stream(chunk({"content": "a"}), chunk({"content": "CUT"}), chunk({"content": "b"}))
+    answer, *_ = assemble(events.replace(b"CUT", b"\xff"))
+    assert answer["choices"][0]["message"] == {"content": "ab"}
+
+
+def test_an_emoji_cut_in_two_is_whole_again() -> None:
+    events = stream(chunk({"content": "1"}), chunk({"content": "2"}))
+    halves = events.replace(b'"1"', rb'"\ud83d"').replace(b'"2"', rb'"\ude00"')
+    assert assemble(halves)[0]["choices"][0]["message"] == {"content": "\U0001f600"}
