@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from emulators.azure_openai import AzureOpenAI
 from emulators.server import Server
 from gateway.__main__ import environ, serve
-from gateway.core.virtual_key import build, dump, secret_name
+from gateway.core.virtual_key import dump, secret_name
+from gateway.core.virtual_key_input import build
 from gateway.settings import Settings, SettingsError
 from gateway.wiring import compose, ensure_admin_key
 

@@ -17,28 +17,25 @@ from starlette.types import Scope
 from gateway.api.routing import ApiRequest, ApiResponse, Route, Router
 from gateway.auth import Authenticator, Identified
 from gateway.call import Call, asked_of, of_prompt
-from gateway.core.body import ClientBody, check_json_type
 from gateway.core.caller import Caller
 from gateway.core.config import Compiled
 from gateway.core.errors import (
-    BodyTooLarge,
     GatewayError,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    UnsupportedMediaType,
 )
-from gateway.core.form_field import read_field
-from gateway.core.headers import RequestHeaders, flat_metadata, parse_traceparent, safe_text, to_bool
+from gateway.core.headers import RequestHeaders, flat_metadata, parse_traceparent, safe_text
 from gateway.core.ids import record_id
-from gateway.core.jsontext import dumps, loads_object
+from gateway.core.jsontext import dumps
 from gateway.core.metadata_schema import MetadataSchema
 from gateway.core.operations import Operation, Path, inference, known_methods, split_path
 from gateway.core.record import Record
 from gateway.departure import Departure
 from gateway.pipeline import Pipeline
 from gateway.relay import RawResponse, Relay, error_response, json_response, portkey_headers
+from gateway.request_body import Bodies
 
 log = logging.getLogger("gateway")
 
@@ -68,7 +65,7 @@ class Gateway:
     pipeline: Pipeline
     relay: Relay
     configs: Configs
-    max_body: int  # bytes
+    bodies: Bodies
     keep_bodies: bool
     clock: Callable[[], float]  # unix seconds
     timer: Callable[[], float]  # monotonic seconds
@@ -106,7 +103,7 @@ class Gateway:
             departure.stop()
             return self.relay.respond(call, begun, answer)
         except GatewayError as error:
-            await self._drain(request)
+            await self.bodies.drain(request)
             return self.relay.fail(record, begun, error)
         except (asyncio.CancelledError, ClientDisconnect) as error:
             if isinstance(error, asyncio.CancelledError):
@@ -129,7 +126,7 @@ class Gateway:
         for schema in (self.metadata_schema, who.caller.metadata_schema):
             if schema is not None:
                 schema.check(record.metadata)
-        body = await self._body(request, headers, operation)
+        body = await self.bodies.parse(request, headers, operation)
         record.request_body = body.raw if record.keep_bodies else None
         record.stream = body.stream
         record.model = body.model
@@ -159,54 +156,6 @@ class Gateway:
         if identity is not None:
             call.record.config_slug, call.record.config_version = identity
 
-    async def _body(self, request: Request, headers: RequestHeaders, operation: Operation) -> ClientBody:
-        raw = await self._read(request, headers)
-        content_type = headers.get("content-type") or ""
-        is_form = content_type.lower().startswith("multipart/form-data")
-        if operation.body == "multipart" or (operation.body == "any" and is_form):
-            return _multipart(raw, content_type, operation)
-        is_json = check_json_type(content_type)
-        if operation.body == "json" and not is_json:
-            raise UnsupportedMediaType(
-                f"Content-Type {content_type.split(';')[0][:60]!r} is not JSON: send application/json",
-                param="content-type",
-            )
-        if operation.body == "json" or (is_json and raw.strip() and raw.lstrip()[:1] == b"{"):
-            values = loads_object(raw)
-            model = values.get("model")
-            if model is not None and not isinstance(model, str):
-                raise InvalidRequest("model: must be a text", param="model")
-            return ClientBody(raw, content_type, values, model, values.get("stream") is True)
-        return ClientBody(raw, content_type)
-
-    async def _read(self, request: Request, headers: RequestHeaders) -> bytes:
-        length = headers.get("content-length")
-        if length is not None and length.isascii() and length.isdigit() and int(length[:18]) > self.max_body:
-            raise self._too_large()
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > self.max_body:
-                raise self._too_large()
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"the request body is larger than {self.max_body // 1024 // 1024} MiB (GATEWAY_MAX_BODY_MB)"
-        )
-
-    async def _drain(self, request: Request) -> None:
-        """Read what the client still sends: in Azure the front end fails when it is answered sooner."""
-        size = 0
-        try:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > _DRAIN_LIMIT:
-                    return
-        except (ClientDisconnect, RuntimeError):  # gone, or read already
-            return
-
     # --- management
 
     def _management(self, method: str, path: Path) -> tuple[Route, dict[str, str]] | None:
@@ -227,7 +176,7 @@ class Gateway:
                 who = await self.authenticator.identify(headers)
                 call.caller = who.caller
                 call.caller.require(*route.scopes)
-            call.raw_body = await self._read(request, headers)
+            call.raw_body = await self.bodies.read(request, headers)
             result = await route.handler(call)
             response = _api_response(record, result)
             status = response.status_code
@@ -246,7 +195,7 @@ class Gateway:
     async def _refuse(
         self, request: Request, record: Record, error: GatewayError, *, admin: bool = False
     ) -> RawResponse:
-        await self._drain(request)
+        await self.bodies.drain(request)
         return error_response(record, error, admin=admin)
 
     # --- records
@@ -346,17 +295,6 @@ def _operation(method: str, path: Path) -> Operation:
     return operation
 
 
-def _multipart(raw: bytes, content_type: str, operation: Operation) -> ClientBody:
-    if not content_type.lower().startswith("multipart/form-data"):
-        raise UnsupportedMediaType(
-            f"{operation.path} takes multipart/form-data, got {content_type.split(';')[0][:60]!r}",
-            param="content-type",
-        )
-    model = read_field(raw, content_type, "model")
-    stream = to_bool(read_field(raw, content_type, "stream"), default=False)
-    return ClientBody(raw, content_type, None, model, stream)
-
-
 def _api_response(record: Record, result: Any) -> Response:
     headers = portkey_headers(record)
     if isinstance(result, Response):  # a file that is made while it is sent
@@ -372,7 +310,3 @@ def _api_response(record: Record, result: Any) -> Response:
 
 def _bug(record: Record) -> InternalError:
     return InternalError(f"the gateway failed; its log has the cause under request id {record.id}")
-
-
-def no_audit(route: Route, request: ApiRequest, status: int) -> None:
-    """Keeps no audit."""

@@ -5,8 +5,7 @@ What an upstream answers is a value; only the gateway's own faults are exception
 """
 
 import asyncio
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -26,10 +25,8 @@ from gateway.core.errors import (
     UpstreamBroken,
     UpstreamFault,
     UpstreamTimeout,
-    UpstreamUnreachable,
 )
 from gateway.core.health import HealthBoard, target_key
-from gateway.core.jsontext import loads
 from gateway.core.ports import TokenSource
 from gateway.core.record import Attempt
 from gateway.core.retry import Outcome, Tries, attempt_count, next_delay, retry_after
@@ -44,12 +41,19 @@ from gateway.prompts.library import PromptLibrary
 from gateway.providers.base import Endpoint
 from gateway.providers.catalog import provider
 from gateway.providers.endpoints import Asked, Gatekeeping, from_credentials, from_virtual_key
+from gateway.upstream_answer import (
+    MAX_ERROR_BYTES,
+    decoded,
+    fault_of,
+    header_map,
+    is_stream,
+    is_whole,
+    read_answer,
+    read_whole,
+    unpack_stream,
+)
 from gateway.upstream_headers import upstream_headers
 
-MAX_ANSWER_BYTES = 256 * 1024 * 1024  # ten large images in base64 are 100 MiB
-MAX_ERROR_BYTES = 1024 * 1024  # of an error answer; no upstream says more
-_PACKED = frozenset({"gzip", "deflate", "x-gzip"})
-_MOST_UNPACKED = 1024 * 1024  # bytes at a time: a small chunk may unpack to a huge one
 # A stream whose first event is this late is begun all the same, so that pings keep it alive.
 FIRST_EVENT = 10.0  # seconds
 
@@ -187,12 +191,13 @@ class Pipeline:
         try:
             async with asyncio.timeout(limit) as deadline:
                 answer = await self._exchange(call, leaf, attempt)
-                if _is_stream(answer):
-                    _unpack_stream(answer)
+                if is_stream(answer):
+                    unpack_stream(answer)
                     await self._first_event(answer, patient=timeout_ms is not None)
-                elif answer.body is None and _is_whole(answer):
-                    deadline.reschedule(None)  # it bounds the wait for the answer's beginning
-                    await _read_answer(answer, call)
+                elif answer.body is None and is_whole(answer):
+                    # What was waited for has begun; the rest of it gets the gateway's own limit.
+                    deadline.reschedule(asyncio.get_running_loop().time() + self.timeout)
+                    await read_answer(answer, call)
                 return answer
         except TimeoutError:
             told = (
@@ -202,7 +207,7 @@ class Pipeline:
             )
             raise UpstreamTimeout(f"Request exceeded the {told}") from None
         except httpx.TransportError as error:
-            raise _fault(error) from error
+            raise fault_of(error) from error
 
     async def _exchange(self, call: Call, leaf: Leaf, attempt: Attempt) -> Answer:
         """Resolve, sign in, send; once more where a cached credential or a guess turned out stale."""
@@ -233,7 +238,7 @@ class Pipeline:
     async def _read(
         self, response: httpx.Response, endpoint: Endpoint, attempt: Attempt, *, asked_usage: bool
     ) -> Answer:
-        headers = _header_map(response.headers.raw)
+        headers = header_map(response.headers.raw)
         status = attempt.status = response.status_code
         attempt.request_id = headers.get("apim-request-id") or headers.get("x-request-id")
         attempt.region = headers.get("x-ms-region")
@@ -241,7 +246,7 @@ class Pipeline:
         answer = Answer(outcome, None, endpoint, response, headers, asked_usage=asked_usage)
         if status >= 400:
             raw = await read_whole(response, MAX_ERROR_BYTES)
-            answer.body = _decoded(raw, headers.get("content-encoding", ""))
+            answer.body = decoded(raw, headers.get("content-encoding", ""))
         elif 300 <= status < 400:
             answer.drop()
             raise UpstreamBroken(f"the upstream answered {status}, a redirect, which is not followed")
@@ -333,88 +338,6 @@ def _check_model(call: Call, endpoint: Endpoint, asked: Asked, key: VirtualKey |
     call.caller.may_call(names if call.operation.scope != "none" else ())
 
 
-def _header_map(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """By lower-case name; of a repeated header the values are joined, as RFC 9110 section 5.3 allows."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
-
-
-def _kind(answer: Answer) -> str:
-    return answer.headers.get("content-type", "").split(";", 1)[0].strip().lower()
-
-
-def _is_stream(answer: Answer) -> bool:
-    return answer.body is None and _kind(answer) == "text/event-stream"
-
-
-def _is_whole(answer: Answer) -> bool:
-    """Whether the answer is read before it is relayed: texts are, so that a broken one is no answer."""
-    kind = _kind(answer)
-    return kind in ("", "application/json") or kind.startswith("text/") or kind.endswith("+json")
-
-
-async def _read_answer(answer: Answer, call: Call) -> None:
-    """Read a whole answer and hold it to what it says it is."""
-    assert answer.response is not None
-    body = await read_whole(answer.response, MAX_ANSWER_BYTES + 1)
-    if len(body) > MAX_ANSWER_BYTES:
-        raise UpstreamBroken("the upstream's answer is larger than 256 MiB", code="upstream_too_large")
-    body = _decoded(body, answer.headers.get("content-encoding", ""))
-    kind, named = _kind(answer), call.operation.name != "proxy"
-    if not body.strip():
-        if named and call.operation.method == "POST":
-            raise UpstreamBroken("the upstream answered with an empty body", code="upstream_empty")
-        # SDKs fail on an empty body; an empty object says as much.
-        answer.headers["content-type"], body, answer.outcome = "application/json", b"{}", Outcome(200)
-    elif kind in ("text/html", "application/xhtml+xml") and named:
-        raise UpstreamBroken("the upstream answered with a web page instead of JSON", code="upstream_html")
-    if kind in ("", "application/json"):
-        try:
-            answer.json = loads(body, "the upstream's answer")
-        except InvalidRequest as error:
-            raise UpstreamBroken(error.message, code="upstream_invalid_json") from None
-        answer.headers.setdefault("content-type", "application/json")
-    answer.body = body
-
-
-def _unpack_stream(answer: Answer) -> None:
-    """Undo a compression that nobody asked for: events in it could not be told apart."""
-    if answer.headers.get("content-encoding", "").lower() in _PACKED:
-        assert answer.response is not None
-        answer.chunks = _unpacked(answer.response)
-        del answer.headers["content-encoding"]
-
-
-async def _unpacked(response: httpx.Response) -> AsyncIterator[bytes]:
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    async for chunk in response.stream:  # type: ignore[union-attr]
-        rest = chunk
-        while rest:
-            try:
-                plain = unpacker.decompress(rest, _MOST_UNPACKED)
-            except zlib.error:
-                raise httpx.ReadError("the stream does not unpack") from None
-            rest = unpacker.unconsumed_tail
-            if plain:
-                yield plain
-
-
-def _decoded(body: bytes, encoding: str) -> bytes:
-    """Undo a compression that nobody asked for; bounded, as a small body may unpack to a huge one."""
-    if encoding.lower() not in _PACKED:
-        return body
-    try:
-        plain = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES)
-    except zlib.error:
-        raise UpstreamBroken(
-            "the upstream's answer does not unpack", code="upstream_invalid_encoding"
-        ) from None
-    return plain
-
-
 def _describe(attempt: Attempt, call: Call, endpoint: Endpoint) -> None:
     attempt.provider = endpoint.provider
     attempt.virtual_key = endpoint.virtual_key
@@ -422,26 +345,3 @@ def _describe(attempt: Attempt, call: Call, endpoint: Endpoint) -> None:
     attempt.resource = endpoint.host.name
     attempt.api_version = endpoint.api_version
     attempt.auth_mode = endpoint.auth_mode
-
-
-async def read_whole(response: httpx.Response, most: int) -> bytes:
-    """The body, or as much of it as is allowed; the connection is given back or dropped."""
-    chunks, size = [], 0
-    try:
-        async for chunk in response.stream:  # type: ignore[union-attr]
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                break
-    finally:
-        await response.stream.aclose()  # type: ignore[union-attr]
-    return b"".join(chunks)[:most]
-
-
-def _fault(error: httpx.TransportError) -> UpstreamFault:
-    """The gateway's word for a broken connection. The text tells no address but the host's name."""
-    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
-        return UpstreamUnreachable("the upstream cannot be reached: connecting failed")
-    if isinstance(error, httpx.ReadTimeout):
-        return UpstreamBroken("the upstream went silent in its answer")
-    return UpstreamBroken("the upstream broke the connection before its answer was whole")

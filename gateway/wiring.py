@@ -61,6 +61,7 @@ from gateway.pipeline import Pipeline
 from gateway.prompts.library import PromptLibrary
 from gateway.providers.endpoints import Gatekeeping
 from gateway.relay import Relay
+from gateway.request_body import Bodies
 from gateway.settings import Settings
 
 log = logging.getLogger("gateway")
@@ -195,7 +196,7 @@ def compose(settings: Settings) -> Services:
         pipeline=pipeline,
         relay=Relay(SettlingRecorder(limiter, recorder), time.perf_counter),
         configs=ConfigSource(configs, limits),
-        max_body=settings.max_body_bytes,
+        bodies=Bodies(settings.max_body_bytes),
         keep_bodies=settings.log_bodies == "all",
         clock=time.time,
         timer=time.perf_counter,

@@ -4,7 +4,8 @@ from collections import OrderedDict
 
 from gateway.adapters.secret_cache import SecretCache
 from gateway.core.errors import GatewayError
-from gateway.core.virtual_key import VirtualKey, check_slug, parse, secret_name, unknown_slug
+from gateway.core.virtual_key import VirtualKey, check_slug, secret_name, unknown_slug
+from gateway.core.virtual_key_input import parse
 
 _MOST = 2000  # parsed keys kept
 

@@ -5,9 +5,10 @@ import httpx
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.operations import Operation
 from gateway.core.virtual_key import VirtualKey
-from gateway.pipeline import Pipeline, read_whole
+from gateway.pipeline import Pipeline
 from gateway.providers.catalog import provider
 from gateway.providers.endpoints import Asked, from_virtual_key
+from gateway.upstream_answer import read_whole
 
 _LIST_MODELS = Operation("/models", "GET", "none", "any", "models")
 

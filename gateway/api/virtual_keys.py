@@ -15,7 +15,6 @@ from gateway.core.virtual_key import (
     SECRET_PREFIX,
     SLUG,
     VirtualKey,
-    build,
     check_slug,
     dump,
     masked,
@@ -23,6 +22,7 @@ from gateway.core.virtual_key import (
     slug_for,
     unknown_slug,
 )
+from gateway.core.virtual_key_input import build
 from gateway.providers.endpoints import Asked, Gatekeeping, from_virtual_key
 
 # Key Vault keeps 25 KB in a secret.

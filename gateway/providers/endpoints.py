@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gateway.core.azure_endpoint import deployment_name, read_endpoint, resource_name
+from gateway.core.deployments import choose_deployment
 from gateway.core.errors import Forbidden, InvalidRequest
 from gateway.core.headers import looks_like_jwt
 from gateway.core.hosts import Host, Reach, check_host
 from gateway.core.ports import SignIn
 from gateway.core.targets import NO_CREDENTIALS, InlineCredentials
-from gateway.core.virtual_key import AUTH_MODES, Deployment, VirtualKey, choose_deployment
+from gateway.core.virtual_key import AUTH_MODES, Deployment, VirtualKey
 from gateway.providers import azure_openai, openai
 from gateway.providers.base import Endpoint
 

@@ -6,18 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.core.deployments import choose_deployment
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound
-from gateway.core.virtual_key import (
-    Deployment,
-    VirtualKey,
-    build,
-    check_slug,
-    choose_deployment,
-    dump,
-    masked,
-    parse,
-    slug_for,
-)
+from gateway.core.virtual_key import Deployment, VirtualKey, check_slug, dump, masked, slug_for
+from gateway.core.virtual_key_input import build, parse
 
 KEY = "azure-key-0123456789abcdef"
 BASE = {"name": "Azure", "provider": "azure-openai", "key": KEY, "resourceName": "res"}

@@ -10,7 +10,7 @@ import pytest
 from bicep_eval import Deployment, deploy, exported, parameters_of
 
 from gateway import settings
-from gateway.core import virtual_key
+from gateway.core import virtual_key, virtual_key_input
 from gateway.core.config import compile_config
 
 Provision = Callable[..., Deployment]
@@ -109,7 +109,7 @@ def test_the_secret_of_an_account_is_a_virtual_key(provision: Provision) -> None
     ((name, secret),) = secrets_of(provision()).items()
     assert name == virtual_key.secret_name("main")
     assert secret["contentType"] == "application/json"
-    key = virtual_key.parse("main", secret["value"])
+    key = virtual_key_input.parse("main", secret["value"])
     assert (key.provider, key.auth_mode) == ("azure-openai", "managed-identity")
     assert key.managed_client_id == "<gateway/identity.properties.clientId>"
     assert key.resource_name
@@ -176,7 +176,7 @@ def test_exactly_one_deployment_is_the_default(infra: Path, models: list[Any], d
 def test_an_alias_is_what_callers_write(infra: Path) -> None:
     make = exported(infra / "modules" / "types.bicep", "virtualKey")
     value = make("main", "oai-test", "c", [{"name": "gpt-5.4-ptu", "model": "gpt-5.4", "alias": "big"}])
-    assert virtual_key.parse("main", json.dumps(value)).deployments[0].alias == "big"
+    assert virtual_key_input.parse("main", json.dumps(value)).deployments[0].alias == "big"
 
 
 # --- configs
