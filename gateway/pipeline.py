@@ -320,9 +320,19 @@ class Pipeline:
         return endpoint.virtual_key is not None and await self.keys.changed(endpoint.virtual_key)
 
 
-@lru_cache(maxsize=1024)
 def _url(text: str) -> httpx.URL:
     """Parsed once for each deployment and operation: parsing takes longer than the rest of a request."""
+    try:
+        # A long one has much of the client's in it: it would fill the cache and not be asked for again.
+        return _parse_url(text) if len(text) <= 512 else httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise InvalidRequest(
+            f"the URL for the upstream: {error}; see the query", code="invalid_url", param="query"
+        ) from None
+
+
+@lru_cache(maxsize=1024)
+def _parse_url(text: str) -> httpx.URL:
     return httpx.URL(text)
 
 

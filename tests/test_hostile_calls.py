@@ -511,3 +511,32 @@ async def test_no_secret_shows_in_errors_and_reprs(local):
     for shown in (repr(local.records.only), repr(local.services.gateway.authenticator)):
         assert KEY not in shown
         assert ADMIN_KEY not in shown
+
+
+ODD_URLS = {
+    "a query of 70,000 characters": ("?x=" + "y" * 70_000, {}),
+    "a query with odd bytes": ("?x=\x7f\u00e9", {}),
+    "a version with a line end": ("", {"api_version": "2024-10-21\r\nx: y"}),
+    "a version that adds to the query": ("", {"api_version": "2024-10-21&x=1"}),
+    "a version in another script": ("", {"api_version": "\u0662\u0660"}),
+}
+
+
+@pytest.mark.parametrize(("query", "more"), ODD_URLS.values(), ids=ODD_URLS)
+async def test_an_odd_url_is_no_bug_of_ours(local, azure, query, more):
+    config = {
+        "provider": "azure-openai",
+        "api_key": KEY,
+        "resource_name": "res",
+        "deployment_id": "dep",
+        "api_version": "2024-10-21",
+        **more,
+    }
+    answer = await local.client.request(
+        "POST", CHAT + query, headers={"x-portkey-config": json.dumps(config)}, json=chat_body()
+    )
+    assert answer.status in (200, 400), answer.body
+    for request in azure:
+        assert request.url.raw_path.startswith(b"/openai/deployments/dep/chat/completions?")
+        assert request.url.raw_path.isascii()
+        assert b"&x=1" not in request.url.raw_path

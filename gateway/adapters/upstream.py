@@ -217,14 +217,21 @@ class _Body(httpx.AsyncByteStream):
             release()
 
 
-@lru_cache(maxsize=1024)
 def _target(url: httpx.URL) -> tuple[Origin, bytes]:
+    """As `_read_target`, from memory: but a long URL has much of the client's in it, and would fill it."""
+    return _known_target(url) if len(url.raw_path) <= 512 else _read_target(url)
+
+
+def _read_target(url: httpx.URL) -> tuple[Origin, bytes]:
     """Where to connect, and the head's end of the first line with the host, as the URL is spelt."""
     if url.scheme not in ("http", "https") or not url.host:
         raise httpx.UnsupportedProtocol("only http and https are served")
     port = url.port or (443 if url.scheme == "https" else 80)
     first = b"%b HTTP/1.1\r\nhost: %b\r\n" % (url.raw_path, url.netloc)
     return (url.scheme, url.raw_host.decode("ascii"), port), first
+
+
+_known_target = lru_cache(maxsize=1024)(_read_target)
 
 
 def _head(request: httpx.Request, first: bytes) -> bytes:

@@ -50,7 +50,7 @@ class AzureOpenAI:
         base = endpoint.host.base
         if is_v1(version):
             # `v1` itself is in the path; only the preview of it is named in the query.
-            extra = "" if (version or "").lower() == "v1" else f"api-version={version}"
+            extra = "" if (version or "").lower() == "v1" else f"api-version={quote(version or '', safe='')}"
             url = with_query(f"{base}/v1{operation.path}", query, drop=_VERSION, add=extra)
             return Address(url, None if operation.scope == "none" else endpoint.deployment)
         if operation.scope == "none":
@@ -74,7 +74,7 @@ class AzureOpenAI:
                 code="missing_api_version",
                 param="x-portkey-azure-api-version",
             )
-        return with_query(url, query, drop=_VERSION, add=f"api-version={version}")
+        return with_query(url, query, drop=_VERSION, add=f"api-version={quote(version, safe='')}")
 
     def authorize(self, endpoint: Endpoint, token: str) -> tuple[str, str]:
         if endpoint.bearer or endpoint.sign_in is not None:
