@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -126,3 +127,24 @@ def test_images_by_a_virtual_key(curl, gateway, azure_slug):
 def test_health_needs_no_key_and_tells_nothing_more(curl):
     status, _, body = curl("/health")
     assert (status, json.loads(body)) == (200, {"status": "up"})
+
+
+def test_an_image_request_shows_in_the_log_with_its_request_and_response(curl, gateway, azure_slug):
+    _, headers, _ = curl(
+        "/v1/images/generations",
+        *("-H", f"x-portkey-api-key: {gateway.key}", "-H", f"x-portkey-virtual-key: {azure_slug}"),
+        *("-H", "Content-Type: application/json", "-d", '{"prompt": "Lucy in the sky"}'),
+    )
+    trace = headers["x-portkey-trace-id"]
+    listed: list[Any] = []
+    for _ in range(600):  # records are written in the background
+        listed = gateway.api("GET", f"/v1/logs?trace_id={trace}")["data"]
+        if listed:
+            break
+        time.sleep(0.05)
+    (row,) = listed
+    detail = json.dumps(gateway.api("GET", f"/v1/logs/{row['id']}"))
+    assert "Lucy in the sky" in detail
+    assert "azure-openai" in detail
+    assert AZURE_KEY not in detail
+    assert gateway.key not in detail
