@@ -83,7 +83,7 @@ class Limiter:
             return
         if held is None:
             held = _Held(call.body.json)
-        await self._reserve(held, new, own)
+        await self._reserve(held, new, own, call.record)
         held.limits += new
         self._open[call.record.id] = held
         if len(self._open) > _MOST_OPEN:
@@ -131,7 +131,7 @@ class Limiter:
         await self.budgets.aclose()
         await self._counters.aclose()
 
-    async def _reserve(self, held: _Held, new: list[Limits], own: Limits | None) -> None:
+    async def _reserve(self, held: _Held, new: list[Limits], own: Limits | None, record: Record) -> None:
         try:
             counts = any(limits.counts_tokens for limits in new)
             wanted = await self._claims(new, held.guess().total if counts else 0)
@@ -146,7 +146,7 @@ class Limiter:
         except StoreUnavailable as error:
             if not self._fail_open:
                 raise
-            self._pass(error)
+            self._pass(error, record)
             return
         if isinstance(result, Refused):
             limits, rate, claim = wanted[result.index]
@@ -201,8 +201,9 @@ class Limiter:
         asked.usage = Usage(1, 1, 2)
         asyncio.get_running_loop().run_in_executor(None, self._price, asked, Body())
 
-    def _pass(self, error: StoreUnavailable) -> None:
+    def _pass(self, error: StoreUnavailable, record: Record) -> None:
         self.passed_uncounted += 1
+        record.warnings.append("limits_unavailable")
         now = self._clock()
         if now - self._warned_at >= _WARN_EVERY:
             self._warned_at = now

@@ -236,6 +236,7 @@ async def test_while_counters_are_away_the_setting_decides(
         asked = call(own, id)
         if fail_open:
             await made.admit(asked, None)
+            assert asked.record.warnings == ["limits_unavailable"]
             limiter_record = used(asked.record, 10)
             made.settle(limiter_record)
         else:

@@ -29,6 +29,8 @@ DIGESTS = "api-key-digest"
 FRESH = 10.0  # seconds
 STALE = 20.0  # seconds: older than this is not used while the store answers
 OUTAGE = 300.0  # seconds a known key goes on working while the store does not answer
+PATIENCE = 2.0  # seconds a call with a known key waits for the store
+AWAY = 5.0  # seconds without another question after a failure, so that calls do not all wait
 UNKNOWN = 3.0  # seconds an unknown key is refused without another look
 _MOST_KNOWN = 10_000
 _MOST_UNKNOWN = 10_000
@@ -55,6 +57,7 @@ class ApiKeys:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._reads: SingleFlight[str, _Known | None] = SingleFlight()
+        self._away_until = 0.0  # unix seconds
         self._gate = asyncio.Semaphore(_MOST_READS)
 
     async def lookup(self, token: str) -> Caller | None:
@@ -117,12 +120,17 @@ class ApiKeys:
         return await self._reads.run(digest, lambda: self._fetch(digest))
 
     async def _read_or(self, digest: str, known: _Known) -> _Known | None:
-        try:
-            return await self._read(digest)
-        except StoreUnavailable:
-            if self._clock() - known.read_at > OUTAGE:
-                raise
-            return known
+        """The key read anew; while the store does not answer, what is known, up to a bound."""
+        if self._clock() >= self._away_until:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await self._read(digest)
+            except (StoreUnavailable, TimeoutError) as error:
+                self._away_until = self._clock() + AWAY
+                log.warning("api_keys.unreadable", extra={"error": type(error).__name__})
+        if self._clock() - known.read_at > OUTAGE:
+            raise StoreUnavailable("API keys cannot be read")
+        return known
 
     async def _fetch(self, digest: str) -> _Known | None:
         async with self._gate:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.adapters.single_flight import SingleFlight
-from gateway.core.errors import Conflict, GatewayError
+from gateway.core.errors import Conflict, GatewayError, StoreUnavailable
 from gateway.core.limits import Budget, Limits, period
 from gateway.core.ports import Document, DocumentStore
 
@@ -21,6 +21,8 @@ KIND = "budget"
 FLUSH_EVERY = 2.0  # seconds: with a slow write still less than five may be lost
 REFRESH_AFTER = 30.0  # seconds after which the store is read again, for what other instances spent
 REREAD_AFTER = 5.0  # seconds after which a refusal looks whether the budget was reset elsewhere
+PATIENCE = 2.0  # seconds a call waits for the store
+AWAY = 5.0  # seconds without another question after a failure, so that calls do not all wait
 _ATTEMPTS = 8  # writes, where other instances write too
 
 
@@ -56,6 +58,7 @@ class Budgets:
         self._entries: dict[str, _Entry] = {}
         self._periods: dict[str, tuple[Budget, str, int, float]] = {}  # with scheme, start and end
         self._dirty: set[str] = set()
+        self._away_until = 0.0  # unix seconds
         self._reads: SingleFlight[str, None] = SingleFlight()
         self._task: asyncio.Task[None] | None = None
 
@@ -89,7 +92,15 @@ class Budgets:
 
     async def load(self, limits: Limits) -> int:
         """What is spent of the running period, as the store has it now, and what is ours besides."""
-        await self._reads.run(limits.subject, lambda: self._read(limits))
+        now = self._clock()
+        if 0 <= now < self._away_until:
+            raise _away()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._reads.run(limits.subject, lambda: self._read(limits))
+        except (StoreUnavailable, TimeoutError) as error:
+            self._away_until = self._clock() + AWAY
+            raise _away() from error
         assert limits.budget is not None
         return self._entries[limits.subject].spent(limits.budget.kind)
 
@@ -186,6 +197,10 @@ class Budgets:
             raise
         finally:
             entry.writing = {"cost": 0, "tokens": 0}
+
+
+def _away() -> StoreUnavailable:
+    return StoreUnavailable("what budgets have spent cannot be read", code="limits_unavailable")
 
 
 def scheme_of(budget: Budget) -> str:

@@ -83,6 +83,7 @@ class ConfigApi:
 
     async def delete(self, request: ApiRequest) -> dict[str, Any]:
         """Archives it: its versions stay for the records that name them."""
+        request.note["before"] = shown(await self._library.get(request.params["slug"]))
         await self._library.archive(request.params["slug"], by=request.caller.id)
         return {}
 

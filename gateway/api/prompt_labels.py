@@ -34,7 +34,7 @@ class LabelApi:
         )
 
     async def create(self, request: ApiRequest) -> dict[str, Any]:
-        given = read(LabelCreate, request.object()).model_dump()
+        given = request.note["after"] = read(LabelCreate, request.object()).model_dump()
         return created("label", {"id": await self._labels.create(given), "name": given["name"]})
 
     async def list(self, request: ApiRequest) -> dict[str, Any]:
@@ -47,11 +47,15 @@ class LabelApi:
         return await self._labels.read(request.params["id"])
 
     async def update(self, request: ApiRequest) -> dict[str, Any]:
-        await self._labels.update(request.params["id"], sent(read(LabelUpdate, request.object())))
+        id = request.params["id"]
+        request.note["before"] = await self._labels.read(id)
+        await self._labels.update(id, sent(read(LabelUpdate, request.object())))
+        request.note["after"] = await self._labels.read(id)
         self._library.forget()
         return {}
 
     async def delete(self, request: ApiRequest) -> dict[str, Any]:
+        request.note["before"] = await self._labels.read(request.params["id"])
         await self._labels.delete(request.params["id"])
         self._library.forget()
         return {}
@@ -74,7 +78,7 @@ class CollectionApi:
         )
 
     async def create(self, request: ApiRequest) -> dict[str, Any]:
-        given = read(CollectionCreate, request.object()).model_dump()
+        given = request.note["after"] = read(CollectionCreate, request.object()).model_dump()
         id = await self._collections.create(given)
         return created("collection", {"id": id, "slug": id, "name": given["name"]})
 
@@ -85,7 +89,10 @@ class CollectionApi:
         return await self._collections.read(request.params["id"])
 
     async def update(self, request: ApiRequest) -> dict[str, Any]:
-        await self._collections.update(request.params["id"], sent(read(CollectionUpdate, request.object())))
+        id = request.params["id"]
+        request.note["before"] = await self._collections.read(id)
+        await self._collections.update(id, sent(read(CollectionUpdate, request.object())))
+        request.note["after"] = await self._collections.read(id)
         return {}
 
     async def delete(self, request: ApiRequest) -> dict[str, Any]:
@@ -96,5 +103,6 @@ class CollectionApi:
             raise Conflict(
                 f"the collection holds {len(held)} prompts ({', '.join(held[:5])}): move them first"
             )
+        request.note["before"] = await self._collections.read(id)
         await self._collections.delete(id)
         return {}

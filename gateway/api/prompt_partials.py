@@ -39,11 +39,13 @@ class PartialApi:
 
     async def update(self, request: ApiRequest) -> dict[str, Any]:
         slug = request.params["slug"]
+        request.note["before"] = await self._editor.retrieve(slug)
         made = await self._editor.update(slug, request.object(), expected_version(request))
         request.note["after"] = made
         return created("partial", made)
 
     async def delete(self, request: ApiRequest) -> dict[str, Any]:
+        request.note["before"] = await self._editor.retrieve(request.params["slug"])
         return await self._editor.delete(request.params["slug"])
 
     async def publish(self, request: ApiRequest) -> dict[str, Any]:

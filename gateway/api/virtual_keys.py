@@ -100,9 +100,14 @@ class VirtualKeyApi:
     async def delete(self, request: ApiRequest) -> dict[str, Any]:
         slug = check_slug(request.params["slug"])
         name = secret_name(slug)
+        try:
+            request.note["before"] = describe(await self._read(slug), int(self._clock()))
+        except GatewayError:  # written by hand, and wrong: it can still be deleted
+            request.note["before"] = {"slug": slug, "status": "invalid"}
         if not await self._secrets.store.delete(name):
             raise unknown_slug(slug)
         self._secrets.forget(name)
+        await self._reset(f"vk:{slug}", None)
         return {}
 
     async def _new_slug(self, given: dict[str, Any]) -> str:

@@ -204,3 +204,20 @@ async def test_a_document_that_was_edited_wrongly_opens_nothing(keys: ApiKeys, s
     assert document is not None
     await store.put(KEYS, "key-1", {**document.value, "rate_limits": [{"unit": "rpy"}]})
     assert await ApiKeys(store, clock=lambda: T).lookup(SECRET) is None
+
+
+async def test_a_store_that_is_away_is_not_asked_by_every_call(
+    keys: ApiKeys, store: Counted, clock: Clock
+) -> None:
+    await keys.put(key(), 0)
+    assert await keys.lookup(SECRET) is not None
+    store.away = True
+    clock.now = T + STALE
+    before = store.reads
+    for _ in range(5):
+        assert await keys.lookup(SECRET) is not None
+    assert store.reads == before + 1
+    store.away = False
+    await store.delete(KEYS, "key-1")
+    clock.now += 5
+    assert await keys.lookup(SECRET) is None

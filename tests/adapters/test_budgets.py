@@ -205,3 +205,17 @@ async def test_spending_waits_while_the_store_is_away(store: SqliteDocuments, cl
     assert await instance.flush()
     assert await budgets(store, clock).load(limits()) == 2 * DOLLAR
     await instance.aclose()
+
+
+async def test_a_store_that_is_away_is_not_asked_by_every_call(store: SqliteDocuments, clock: Clock) -> None:
+    away = Away(store)
+    instance = budgets(away, clock)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="cannot be read"):
+            await instance.load(limits())
+    away.away = False
+    with pytest.raises(StoreUnavailable):
+        await instance.load(limits())
+    clock.now += 5
+    assert await instance.load(limits()) == 0
+    await instance.aclose()

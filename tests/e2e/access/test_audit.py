@@ -158,3 +158,18 @@ def test_a_trail_that_fails_fails_no_call(world: Any, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.ERROR, logger="gateway.audit"):
         assert world.call("GET", "/configs").status_code == 200
     assert any(record.message == "audit.failed" for record in caplog.records)
+
+
+def test_what_applications_do_beside_their_calls_is_no_management(world: Any) -> None:
+    key = world.make_key(scopes=["completions.write"])["key"]
+    world.call("GET", "/models", key=key)
+    world.call("POST", "/feedback", key=key, json={"trace_id": "t", "value": 1})
+    assert trail(world, user_type="api-key") == []
+
+
+def test_what_is_deleted_is_told(world: Any) -> None:
+    config = world.call("POST", "/configs", json={"name": "gone", "config": {"virtual_key": "up"}}).json()
+    world.call("DELETE", f"/configs/{config['slug']}")
+    world.call("DELETE", "/virtual-keys/up")
+    key, gone = trail(world, method="DELETE")
+    assert (key["before"]["slug"], gone["before"]["name"]) == ("up", "gone")
