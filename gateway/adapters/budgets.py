@@ -38,6 +38,7 @@ class _Entry:
     pending: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
     writing: dict[str, int] = field(default_factory=lambda: {"cost": 0, "tokens": 0})
     flags: dict[str, bool] = field(default_factory=dict)  # "alerted", "exhausted": told already
+    writes: int = 0  # done so far: what was read before one is older than it
     read_at: float | None = None  # unix seconds; None: what others spent is not known yet
 
     def spent(self, kind: str) -> int:
@@ -61,6 +62,7 @@ class Budgets:
         self._away_until = 0.0  # unix seconds
         self._reads: SingleFlight[str, None] = SingleFlight()
         self._task: asyncio.Task[None] | None = None
+        self._flushes: set[asyncio.Task[bool]] = set()
 
     def period(self, limits: Limits, now: float) -> tuple[str, int]:
         """(scheme, start) of a budget's running period; worked out once a period."""
@@ -136,39 +138,48 @@ class Budgets:
 
     async def flush(self) -> bool:
         """Write what is not written yet; False when the store did not take it, and it still waits."""
-        subjects, self._dirty = self._dirty, set()
-        failed = False
-        for subject in sorted(subjects):
+        failed: set[str] = set()
+        while self._dirty:
+            subject = self._dirty.pop()
             entry = self._entries.get(subject)
             if entry is None:
                 continue
             try:
                 await self._write(subject, entry)
             except GatewayError as error:
-                failed = True
-                self._dirty.add(subject)
+                failed.add(subject)
                 log.warning("budgets.write_failed", extra={"subject": subject, "error": error.message})
+            except BaseException:
+                self._dirty.add(subject)
+                raise
+        self._dirty |= failed
         return not failed
 
     async def aclose(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            # A write that is cut off may have been done, and would be counted twice: let it end.
+            await asyncio.gather(self._task, *self._flushes, return_exceptions=True)
         await self._reads.aclose()
         await self.flush()
 
     async def _run(self) -> None:
         while self._dirty:
             await self._sleep(FLUSH_EVERY)
-            await self.flush()
+            flush = asyncio.get_running_loop().create_task(self.flush())
+            self._flushes.add(flush)
+            flush.add_done_callback(self._flushes.discard)
+            await asyncio.shield(flush)
 
     async def _read(self, limits: Limits) -> None:
+        before = self._entries.get(limits.subject)
+        writes = before.writes if before is not None else 0
         document = await self._store.get(KIND, limits.subject)
         scheme, start = self.period(limits, self._clock())
         entry = self._entries.get(limits.subject)
         if entry is None or (entry.scheme, entry.start) != (scheme, start):
             entry = self._entries[limits.subject] = _Entry(limits, scheme, start)
-        if not any(entry.writing.values()):  # else the write's own answer is newer
+        if entry.writes == writes and not any(entry.writing.values()):  # else the write's answer is newer
             _adopt(entry, document)
         entry.read_at = self._clock()
 
@@ -185,7 +196,7 @@ class Budgets:
                         raise
                     if not _adopt(entry, await self._store.get(KIND, subject)):
                         return  # the others are in the next period: this one's spending is past
-            entry.version = written.version
+            entry.version, entry.writes = written.version, entry.writes + 1
             entry.known = {"cost": int(value["cost"]), "tokens": int(value["tokens"])}
             entry.flags = {name: True for name in ("alerted", "exhausted") if value.get(name)}
             entry.read_at = self._clock()

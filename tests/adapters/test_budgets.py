@@ -219,3 +219,63 @@ async def test_a_store_that_is_away_is_not_asked_by_every_call(store: SqliteDocu
     clock.now += 5
     assert await instance.load(limits()) == 0
     await instance.aclose()
+
+
+class Slow(Away):
+    """A store whose next answer waits until it is let go."""
+
+    def __init__(self, store: SqliteDocuments) -> None:
+        super().__init__(store)
+        self.away = False
+        self.reading, self.writing = asyncio.Event(), asyncio.Event()
+        self.reading.set()
+        self.writing.set()
+
+    async def get(self, kind: str, id: str) -> Document | None:
+        found = await super().get(kind, id)
+        await self.reading.wait()
+        return found
+
+    async def put(
+        self, kind: str, id: str, value: Mapping[str, Any], *, expect: int | None = None
+    ) -> Document:
+        written = await super().put(kind, id, value, expect=expect)
+        await self.writing.wait()
+        return written
+
+
+async def test_a_read_that_is_overtaken_by_a_write_changes_nothing(
+    store: SqliteDocuments, clock: Clock
+) -> None:
+    slow = Slow(store)
+    instance = budgets(slow, clock)
+    await instance.load(limits())
+    slow.reading.clear()
+    reading = asyncio.create_task(instance.load(limits()))
+    await asyncio.sleep(0)
+    while not await store.list(KIND):  # the read has its answer, an old one, by now
+        instance.add(limits(), cost=DOLLAR, tokens=1)
+        await instance.flush()
+    slow.reading.set()
+    await reading
+    assert instance.peek(limits()) == DOLLAR
+    await instance.aclose()
+
+
+async def test_a_write_in_the_background_is_counted_once_when_it_stops(
+    store: SqliteDocuments, clock: Clock
+) -> None:
+    async def at_once(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    slow = Slow(store)
+    instance = Budgets(slow, clock=clock, sleep=at_once)
+    slow.writing.clear()
+    instance.add(limits(), cost=DOLLAR, tokens=1)
+    while not await store.list(KIND):
+        pass
+    closing = asyncio.create_task(instance.aclose())
+    await asyncio.sleep(0)
+    slow.writing.set()
+    await closing
+    assert await budgets(store, clock).load(limits()) == DOLLAR
