@@ -60,6 +60,7 @@ class SigningKeys:
         self._fetched_at: float | None = None
         self._failed_at: float | None = None
         self._refetched_at: float | None = None
+        self._loading = False
         self._fetches: SingleFlight[str, None] = SingleFlight()
 
     async def get(self, kid: str) -> Any | None:
@@ -71,7 +72,7 @@ class SigningKeys:
         elif self._clock() - self._fetched_at > KEYS_FRESH and not self._failing():
             self._fetches.start("keys", self._load)  # in the background: the old ones still serve
         key = self._keys.get(kid)
-        if key is None and self._may_refetch():
+        if key is None and (self._loading or self._may_refetch()):
             self._refetched_at = self._clock()
             try:
                 await self._load()
@@ -94,6 +95,7 @@ class SigningKeys:
     async def _load(self) -> None:
         if self._failing():
             raise _unavailable()
+        self._loading = True  # until the one fetch that all wait for is done
         await self._fetches.run("load", self._load_now)
 
     async def _load_now(self) -> None:
@@ -103,6 +105,8 @@ class SigningKeys:
             self._failed_at = self._clock()
             log.warning("entra.keys_failed", extra={"error": type(error).__name__})
             raise _unavailable() from error
+        finally:
+            self._loading = False
         self._fetched_at, self._failed_at = self._clock(), None
 
 

@@ -1,5 +1,6 @@
 """Tokens of Entra ID as callers bring them: good ones, and every kind of bad one."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -228,6 +229,17 @@ async def test_a_new_signing_key_is_found(
     app.rotate_key()
     assert await callers.lookup(app.mint(claims())) is not None
     assert await callers.lookup(old) is not None
+
+
+async def test_all_who_come_with_a_new_signing_key_wait_for_one_question(
+    callers: EntraCallers, identity: tuple[Identity, Server]
+) -> None:
+    app = identity[0]
+    assert await callers.lookup(app.mint(claims())) is not None
+    app.rotate_key()
+    tokens = [app.mint(claims(oid=str(number))) for number in range(10)]
+    assert None not in await asyncio.gather(*map(callers.lookup, tokens))
+    assert asked(identity) == 2
 
 
 async def test_while_the_key_set_is_away_known_keys_go_on(
