@@ -157,6 +157,8 @@ _HEADERS = {
 
 
 def _credentials(headers: RequestHeaders) -> InlineCredentials:
+    if not any(name.startswith("azure-") for name in headers.portkey_names()):
+        return NO_CREDENTIALS
     said: dict[str, Any] = {
         name: value for name, header in _HEADERS.items() if (value := headers.portkey(header)) is not None
     }

@@ -97,14 +97,15 @@ def _read(raw: bytes | None, kind: str, side: str, clean: Clean) -> Body:
     if b"b64_json" in raw or b";base64," in raw or b'"input_audio"' in raw or b'"audio"' in raw:
         value = _without_files(value, side, body.files)
         raw = orjson.dumps(value)
-    raw = clean(raw)
-    body.json = orjson.Fragment(raw) if _is_json(raw, value) else _text(raw)
+    cleaned = clean(raw)
+    body.json = orjson.Fragment(cleaned) if cleaned is raw or _is_json(cleaned) else _text(cleaned)
+    raw = cleaned
     if len(raw) > MAX_BODY_BYTES:
         body.json = _text(raw)
     return body
 
 
-def _is_json(raw: bytes, value: Any) -> bool:
+def _is_json(raw: bytes) -> bool:
     """Whether masking left JSON; a pattern may take a quote with it."""
     try:
         orjson.loads(raw)
@@ -130,7 +131,7 @@ def _text(raw: bytes) -> str:
 
 def _cleaned(value: Any, clean: Clean) -> Any:
     raw = clean(orjson.dumps(value))
-    return orjson.Fragment(raw) if _is_json(raw, value) else _text(raw)
+    return orjson.Fragment(raw) if _is_json(raw) else _text(raw)
 
 
 def _without_files(value: Any, side: str, files: list[StoredFile], depth: int = 0) -> Any:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -54,6 +55,14 @@ def strip_bearer(value: str) -> str:
     return "" if value.lower() == "bearer" else value
 
 
+def _header_name(raw: bytes) -> str:
+    return raw.decode("latin-1").lower().replace("_", "-")
+
+
+_USUAL_NAME = 64  # bytes; longer names are not remembered, so that callers cannot fill the memory
+header_name = lru_cache(maxsize=1024)(_header_name)
+
+
 class RequestHeaders:
     """A request's headers by normalised name (lower case, `_` as `-`); an empty value is absent.
 
@@ -61,7 +70,7 @@ class RequestHeaders:
     all are kept: Portkey's Python SDK sends a placeholder and the real one as two lines.
     """
 
-    __slots__ = ("_values", "authorizations", "raw")
+    __slots__ = ("_portkey", "_values", "authorizations", "raw")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self.raw: RawHeaders = list(raw)
@@ -71,13 +80,14 @@ class RequestHeaders:
             value = raw_value.decode("latin-1").strip()
             if not value:
                 continue
-            name = raw_name.decode("latin-1").lower().replace("_", "-")
+            name = header_name(raw_name) if len(raw_name) <= _USUAL_NAME else _header_name(raw_name)
             if name == "authorization":
                 # Proxies join repeated lines by a comma; no token has one inside.
                 self.authorizations += [strip_bearer(part) for part in value.split(",")]
             elif name not in values:
                 values[name] = value
         self._values = values
+        self._portkey = {name[10:]: value for name, value in values.items() if name.startswith("x-portkey-")}
 
     def get(self, name: str) -> str | None:
         """The value of any header but Authorization."""
@@ -85,7 +95,11 @@ class RequestHeaders:
 
     def portkey(self, name: str) -> str | None:
         """The value of `x-portkey-{name}`."""
-        return self._values.get("x-portkey-" + name)
+        return self._portkey.get(name)
+
+    def portkey_names(self) -> Iterable[str]:
+        """What is there for `portkey`."""
+        return self._portkey.keys()
 
     def names(self) -> Iterable[str]:
         return self._values.keys()

@@ -14,7 +14,8 @@ def record_id(created_at: float, random: bytes) -> str:
     tail = int.from_bytes(random[:10], "big")
     high = (milliseconds << 16) | 0x7000 | (tail >> 62 & 0xFFF)
     low = (0b10 << 62) | (tail & ((1 << 62) - 1))
-    return str(uuid.UUID(int=(high << 64) | low))
+    text = f"{(high << 64) | low:032x}"  # uuid.UUID takes five times as long to say the same
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def time_of(id: str) -> float | None:

@@ -42,7 +42,7 @@ def is_usage_only(event: Any) -> bool:
     Such an event has no choices and a usage object. Azure's first event has no choices either, but
     no usage.
     """
-    return isinstance(event, Mapping) and event.get("choices") == [] and bool(event.get("usage"))
+    return isinstance(event, dict) and event.get("choices") == [] and bool(event.get("usage"))
 
 
 def merge(older: Usage, newer: Usage) -> Usage:
@@ -51,17 +51,17 @@ def merge(older: Usage, newer: Usage) -> Usage:
 
 
 def _usage_object(answer: Any) -> Mapping[str, Any] | None:
-    if not isinstance(answer, Mapping):
+    if not isinstance(answer, dict):
         return None
     told = answer.get("usage")
-    if told is None and isinstance(answer.get("response"), Mapping):
+    if told is None and isinstance(answer.get("response"), dict):
         told = answer["response"].get("usage")  # the events of the responses API wrap the answer
-    return told if isinstance(told, Mapping) else None
+    return told if isinstance(told, dict) else None
 
 
 def _details(told: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     for name in names:
-        if isinstance(details := told.get(name), Mapping):
+        if isinstance(details := told.get(name), dict):
             return details
     return {}
 
