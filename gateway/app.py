@@ -87,9 +87,13 @@ class Gateway:
                 return await self._manage(request, headers, record, *found)
             if path.rest == "/" and request.method in ("GET", "HEAD"):
                 return self._greeting(record)
-            operation = _operation(request.method, path)
         except GatewayError as error:
             return await self._refuse(request, record, error, admin=True)
+        try:
+            operation = _operation(request.method, path)
+        except GatewayError as error:
+            await self.bodies.drain(request)
+            return self.relay.fail(record, begun, error)
         return await self._infer(request, headers, record, operation, begun)
 
     async def _infer(

@@ -315,8 +315,7 @@ class Pipeline:
         if status != 401:
             return False
         if endpoint.sign_in is not None:
-            self.tokens.forget(endpoint.sign_in)
-            return True
+            return self.tokens.forget(endpoint.sign_in)
         return endpoint.virtual_key is not None and await self.keys.changed(endpoint.virtual_key)
 
 

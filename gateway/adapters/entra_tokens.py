@@ -9,6 +9,7 @@ from gateway.adapters.single_flight import SingleFlight
 from gateway.core.errors import SignInFailed
 from gateway.core.ports import AccessToken, SignIn
 
+PAUSE = 30.0  # seconds between two refused tokens that are replaced
 EARLY = 300.0  # seconds before expiry at which a token counts as spent
 _MOST_RETIRED = 4
 _MOST = 500  # sign-ins remembered: client credentials may come from headers
@@ -23,6 +24,7 @@ class EntraTokens:
         self._credentials: OrderedDict[tuple[str | None, ...], Any] = OrderedDict()
         self._tokens: OrderedDict[SignIn, AccessToken] = OrderedDict()
         self._asked: SingleFlight[SignIn, AccessToken] = SingleFlight()
+        self._forgotten_at: dict[SignIn, float] = {}  # unix seconds
         self._retired: list[Any] = []  # credentials forgotten, perhaps still in use
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -32,10 +34,18 @@ class EntraTokens:
             return token
         return await self._asked.run(sign_in, lambda: self._ask(sign_in))
 
-    def forget(self, sign_in: SignIn) -> None:
+    def forget(self, sign_in: SignIn) -> bool:
+        now = self._clock()
+        # A new token that is refused too lacks a role; the next one would be refused the same.
+        if now - self._forgotten_at.get(sign_in, float("-inf")) < PAUSE:
+            return False
+        if len(self._forgotten_at) >= _MOST:
+            self._forgotten_at.clear()
+        self._forgotten_at[sign_in] = now
         self._tokens.pop(sign_in, None)
         # azure-identity keeps the token too: ask with a new credential.
         self._retire(self._credentials.pop(_identity(sign_in), None))
+        return True
 
     async def aclose(self) -> None:
         await self._asked.aclose()

@@ -1,5 +1,7 @@
 """The body that goes upstream: the very bytes received, unless something in it must change."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from gateway.core.jsontext import dumps
 from gateway.core.params import apply_params
 from gateway.core.targets import NO_RULES, ParamRules
 
+_LONG_NUMBER = re.compile(rb"\d{19}")
 NO_MODEL = frozenset({"", "portkey-default"})  # what Portkey's Python SDK sends where none was given
 
 
@@ -56,6 +59,10 @@ def for_upstream(
     ask = ask_usage and _lacks_usage(values)
     if values is body.json and model is None:
         return UpstreamBody(_with_usage(body, values), asked_usage=True) if ask else UpstreamBody(body.raw)
+    if _LONG_NUMBER.search(body.raw):
+        # orjson makes floats of integers past 64 bits; what is written anew must not change in passing.
+        exact: Mapping[str, Any] = json.loads(body.raw)
+        values = exact if rules is NO_RULES else apply_params(rules, exact)
     changed = dict(values)
     if model is not None:
         changed["model"] = model

@@ -119,8 +119,8 @@ class TokenSource(Protocol):
         """Raises `SignInFailed` with the reason, never with a secret."""
         ...
 
-    def forget(self, sign_in: SignIn) -> None:
-        """Drop the cached token: the upstream refused it."""
+    def forget(self, sign_in: SignIn) -> bool:
+        """Drop the cached token: the upstream refused it. False soon after the last time."""
         ...
 
     async def aclose(self) -> None: ...

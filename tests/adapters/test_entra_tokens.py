@@ -101,6 +101,17 @@ async def test_a_refused_token_is_asked_for_anew(tokens, made):
     assert (await tokens.token(MANAGED)).token == "token-2"
 
 
+async def test_tokens_refused_one_after_the_other_are_not_replaced_at_each_call(tokens, made):
+    await tokens.token(MANAGED)
+    assert tokens.forget(MANAGED)
+    assert (await tokens.token(MANAGED)).token == "token-2"
+    assert not tokens.forget(MANAGED)
+    assert (await tokens.token(MANAGED)).token == "token-2"
+    made.clock.now += 31
+    assert tokens.forget(MANAGED)
+    assert (await tokens.token(MANAGED)).token == "token-3"
+
+
 async def test_a_failure_names_the_way_and_no_secret_and_is_not_kept(tokens, made):
     made.fails = ValueError(f"bad {ENTRA.client_secret}")
     with pytest.raises(SignInFailed, match="entra sign-in") as caught:

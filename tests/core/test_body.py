@@ -103,6 +103,12 @@ def test_rules_apply_before_the_model_and_the_usage():
     }
 
 
+def test_integers_past_64_bits_stay_exact_when_the_body_is_written_anew():
+    raw = b'{"model": "m", "seed": 123456789012345678901234567890}'
+    found = json.loads(for_upstream(body(raw), model="d").raw)
+    assert found == {"model": "d", "seed": 123456789012345678901234567890}
+
+
 def test_a_body_that_is_no_json_stays():
     raw = b"\x00\x01"
     assert for_upstream(ClientBody(raw, "application/octet-stream"), model="d").raw is raw
