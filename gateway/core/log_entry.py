@@ -10,6 +10,7 @@ usage, `bodies` ("kept", "none", "dropped"), `files` (name and media type of eac
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -35,6 +36,7 @@ _ELSEWHERE |= {"response_headers", "response_body"}
 _PLAIN = tuple(f.name for f in fields(Record) if f.name not in _ELSEWHERE)
 _USAGE = tuple(f.name for f in fields(Usage))
 _ATTEMPT = tuple(f.name for f in fields(Attempt))
+_plain, _usage, _told = attrgetter(*_PLAIN), attrgetter(*_USAGE), attrgetter(*_ATTEMPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,9 @@ def unpack(packed: bytes | None) -> dict[str, Any]:
 
 
 def _flat(record: Record, request: Body, response: Body) -> dict[str, Any]:
-    doc = {name: value for name in _PLAIN if (value := getattr(record, name)) is not None}
-    usage = record.usage
-    doc.update((name, value) for name in _USAGE if (value := getattr(usage, name)) is not None)
+    doc = {name: value for name, value in zip(_PLAIN, _plain(record), strict=True) if value is not None}
+    usage = zip(_USAGE, _usage(record.usage), strict=True)
+    doc.update((name, value) for name, value in usage if value is not None)
     for name in ("duration_ms", "ttfb_ms", "upstream_ms"):
         if (value := getattr(record, name)) is not None:
             doc[name] = round(value, 3)
@@ -121,7 +123,7 @@ def _flat(record: Record, request: Body, response: Body) -> dict[str, Any]:
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {name: value for name in _ATTEMPT if (value := getattr(attempt, name)) is not None}
+    return {name: value for name, value in zip(_ATTEMPT, _told(attempt), strict=True) if value is not None}
 
 
 def _add_cost(doc: dict[str, Any], cents: float | None) -> None:

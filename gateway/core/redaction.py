@@ -88,14 +88,28 @@ def is_secret_header(name: str) -> bool:
     return any(word in name for word in _SECRET_WORDS) and not _OPEN.match(name)
 
 
+def _known(raw_name: bytes) -> tuple[str, bool]:
+    """A header's name as text, and whether it carries a credential."""
+    name = raw_name.decode("latin-1").lower()
+    return name, is_secret_header(name)
+
+
+_remembered = lru_cache(maxsize=1024)(_known)
+_USUAL_NAME = 64  # bytes; longer names are not remembered, so that callers cannot fill the memory
+
+
+def _name_of(raw_name: bytes) -> tuple[str, bool]:
+    return _remembered(raw_name) if len(raw_name) <= _USUAL_NAME else _known(raw_name)
+
+
 def headers(
     pairs: Iterable[tuple[bytes, bytes]] | None, sensitive: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """Header pairs as a JSON object, secrets masked; repeated names are joined by a comma."""
     shown: dict[str, str] = {}
     for raw_name, raw_value in pairs or ():
-        name = raw_name.decode("latin-1").lower()
-        if name in sensitive or is_secret_header(name):
+        name, secret = _name_of(raw_name)
+        if secret or name in sensitive:
             value = MASK
         else:
             value = raw_value.decode("latin-1")
@@ -109,7 +123,7 @@ def secrets_in(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[bytes]:
     """The credentials that headers carry, without `Bearer`, longest first."""
     found = set()
     for raw_name, value in pairs or ():
-        if is_secret_header(raw_name.decode("latin-1").lower()):
+        if _name_of(raw_name)[1]:
             secret = value[7:] if value[:7].lower() == b"bearer " else value
             if len(secret := secret.strip()) >= _SHORTEST_SECRET:
                 found.add(secret)

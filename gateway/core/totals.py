@@ -9,6 +9,7 @@ where dimensions and counts follow `DIMENSIONS` and `COUNTS`, and latencies are 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any
 
 import orjson
@@ -90,8 +91,7 @@ def counts_of(doc: Mapping[str, Any]) -> Counts:
 
 def key_of(doc: Mapping[str, Any]) -> Key:
     """A record's dimensions, in the order of `DIMENSIONS`."""
-    told = tuple(doc.get(name) for name in _TOLD)
-    return (*told, rescued_by_fallback(doc))
+    return (*map(doc.get, _TOLD), rescued_by_fallback(doc))
 
 
 def rescued_by_fallback(doc: Mapping[str, Any]) -> bool:
@@ -105,8 +105,7 @@ def rescued_by_fallback(doc: Mapping[str, Any]) -> bool:
 
 def add_counts(total: Counts, counts: Counts) -> None:
     """Add all but the time last seen, of which the later stays."""
-    for index in range(LAST_SEEN):
-        total[index] += counts[index]
+    total[:LAST_SEEN] = map(add, total[:LAST_SEEN], counts)
     if counts[LAST_SEEN] > total[LAST_SEEN]:
         total[LAST_SEEN] = counts[LAST_SEEN]
 
