@@ -156,6 +156,8 @@ class Gateway:
             return
         call.config = await self.configs.compiled(chosen)
         call.record.warnings += call.config.warnings
+        if call.config.metadata:
+            call.record.metadata = {**call.config.metadata, **call.record.metadata}
         identity = await self.configs.identity(chosen)
         if identity is not None:
             call.record.config_slug, call.record.config_version = identity

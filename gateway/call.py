@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ from gateway.core.prompts import PromptRequest
 from gateway.core.record import Record
 from gateway.core.retry import Outcome
 from gateway.core.route_input import RouteInput
-from gateway.core.targets import NO_CREDENTIALS, InlineCredentials
+from gateway.core.targets import NO_CREDENTIALS, PLAIN, InlineCredentials, Leaf
 from gateway.providers.base import Endpoint
 from gateway.providers.endpoints import Asked
 
@@ -115,6 +115,41 @@ def asked_of(headers: RequestHeaders, body: ClientBody, operation: Operation, to
         model=model,
         deployment=deployment,
     )
+
+
+def asked_of_target(asked: Asked, leaf: Leaf) -> Asked:
+    """What is asked of one target: its own words, else the request's.
+
+    A target that names its upstream takes no credential from the request, unless it forwards one; of
+    any other, the request's words win over the same ones in the config. Source: Portkey's open gateway.
+    """
+    if leaf is PLAIN:
+        return asked
+    named = leaf.params.override.get("model") or asked.model or leaf.params.default.get("model")
+    prefix, model = split_model(named) if isinstance(named, str) else (None, asked.model)
+    host = asked.custom_host or leaf.custom_host
+    if leaf.brings_own:
+        token = asked.token if asked.bearer else None
+        slug, provider, credentials = leaf.virtual_key, leaf.provider, leaf.credentials
+    else:
+        token, provider = asked.token, asked.provider
+        slug = asked.virtual_key or (prefix if provider is None else None)
+        credentials = asked.credentials
+        if leaf.credentials is not NO_CREDENTIALS and not leaf.passthrough:
+            credentials = _over(asked, leaf.credentials)
+    return Asked(slug, provider, credentials, host, token, asked.bearer, model, asked.deployment)
+
+
+def _over(asked: Asked, config: InlineCredentials) -> InlineCredentials:
+    """The request's credentials over a config's; its `Authorization` stands for an `api_key`."""
+    said = {
+        item.name: value
+        for item in fields(InlineCredentials)
+        if (value := getattr(asked.credentials, item.name) or getattr(config, item.name))
+    }
+    if asked.token is not None:
+        said.pop("api_key", None)
+    return InlineCredentials(**said)
 
 
 def of_prompt(call: Call, made: PromptRequest) -> Call:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import httpx
 
 from gateway.adapters.virtual_keys import VirtualKeys
-from gateway.call import Answer, Call, of_prompt
+from gateway.call import Answer, Call, asked_of_target, of_prompt
 from gateway.core.body import for_upstream
 from gateway.core.errors import (
     BudgetExhausted,
@@ -270,34 +270,18 @@ class Pipeline:
 
     async def _endpoint(self, call: Call, leaf: Leaf) -> Endpoint:
         """Who serves: the target's own words, else the request's."""
-        asked, images = call.asked, call.operation.path.startswith("/images/")
-        model = leaf.params.override.get("model") or asked.model or leaf.params.default.get("model")
-        if isinstance(model, str) and model != asked.model:
-            asked = replace(asked, model=model)
-        custom_host = asked.custom_host or leaf.custom_host
-        if leaf.brings_own:
-            token = asked.token if asked.bearer else None
-            if asked.credentials is not leaf.credentials or asked.token is not token:
-                asked = replace(asked, credentials=leaf.credentials, token=token)
-            slug = leaf.virtual_key
-        else:
-            slug = asked.virtual_key
+        asked, images = asked_of_target(call.asked, leaf), call.operation.path.startswith("/images/")
+        slug, host = asked.virtual_key, asked.custom_host
+        call.caller.may_use(slug)
         if slug is not None:
-            call.caller.may_use(slug)
             key = await self.keys.read(slug)
             self._check_expiry(key)
-            endpoint = from_virtual_key(key, asked, self.rules, images=images, custom_host=custom_host)
+            endpoint = from_virtual_key(key, asked, self.rules, images=images, custom_host=host)
             _check_model(call, endpoint, asked, key)
             await self.limiter.admit(call, key.limits)
             return endpoint
-        call.caller.may_use(None)
         endpoint = from_credentials(
-            leaf.provider if leaf.brings_own else asked.provider,
-            asked.credentials,
-            asked,
-            self.rules,
-            custom_host=custom_host,
-            token=asked.token,
+            asked.provider, asked.credentials, asked, self.rules, custom_host=host, token=asked.token
         )
         _check_model(call, endpoint, asked)
         await self.limiter.admit(call, None)

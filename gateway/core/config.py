@@ -17,6 +17,7 @@ from gateway.core.conditions import Query, parse_query
 from gateway.core.config_checks import Checks, ConfigLimits, vendor
 from gateway.core.config_errors import InvalidConfig, path_of, problems_of
 from gateway.core.config_schema import UNSERVED, BreakerPart, RetryPart, StrategyPart, TargetPart
+from gateway.core.headers import flat_metadata
 from gateway.core.params import parse_path
 from gateway.core.targets import (
     NO_CREDENTIALS,
@@ -52,7 +53,7 @@ class Compiled:
     tree: Target
     digest: str
     warnings: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of each request, unless it says otherwise
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold keys
 
 
@@ -81,7 +82,7 @@ def compile_config(
     digest = hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
     tree = _Builder(digest).node(root, "config", _Inherited(), guarded=False)
     warnings = (*checks.warnings, *_unknown(root, ()))
-    return Compiled(tree, digest, warnings, root.metadata or {}, raw)
+    return Compiled(tree, digest, warnings, flat_metadata(root.metadata or {}), raw)
 
 
 def _parse(source: str | bytes, limits: ConfigLimits) -> Mapping[str, Any]:

@@ -65,10 +65,16 @@ def target_key(leaf: Leaf, model: str | None, origin: str) -> str:
     `origin` names what the request itself brought, for leaves that say nothing of their own.
     """
     own = leaf.credentials
+    if leaf.prompt_id:
+        # Its own key and model are known when it is rendered, and may be others than the call's.
+        origin, model = f"prompt:{leaf.prompt_id}", None
     where = f"vk:{leaf.virtual_key}" if leaf.virtual_key else own.resource_name or leaf.provider or origin
     if leaf.custom_host:
         where = f"{where}@{leaf.custom_host}"
-    what = own.deployment_id or leaf.params.override.get("model") or model or "default"
+    rules = leaf.params
+    what = (
+        own.deployment_id or rules.override.get("model") or model or rules.default.get("model") or "default"
+    )
     return f"{where}/{what}"[:_MAX_KEY]
 
 

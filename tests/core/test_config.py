@@ -113,6 +113,11 @@ def test_spellings_of_one_key_are_one(written: dict[str, Any], meant: dict[str, 
         assert getattr(compiled.tree, name) == getattr(expected.tree, name)
 
 
+def test_metadata_is_kept_as_a_requests_is() -> None:
+    given = {"metadata": {"_user": "u", "vip": True, "n": 1, "none": None}}
+    assert compile_config(given).metadata == {"_user": "u", "vip": "true", "n": "1"}
+
+
 def test_keys_inside_parameters_metadata_and_queries_stay_as_they_are() -> None:
     raw = {
         "metadata": {"userId": "1"},

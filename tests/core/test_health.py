@@ -45,6 +45,10 @@ THROTTLED = Signal("throttled", 1010.0, "429 with retry-after")
         (Leaf(credentials=InlineCredentials(resource_name="r", deployment_id="d")), "gpt", "r/d"),
         (Leaf(virtual_key="a", custom_host="https://h"), "gpt", "vk:a@https://h/gpt"),
         (Leaf(provider="openai"), "gpt", "openai/gpt"),
+        (Leaf(params=ParamRules(default={"model": "@a/m"})), None, "request/@a/m"),
+        (Leaf(params=ParamRules(default={"model": "@a/m"})), "gpt", "request/gpt"),
+        (Leaf(prompt_id="pp-x"), "the first prompt's", "prompt:pp-x/default"),
+        (Leaf(prompt_id="pp-x", virtual_key="a"), "the first prompt's", "vk:a/default"),
     ],
 )
 def test_targets_have_stable_names(leaf: Leaf, model: str | None, key: str) -> None:

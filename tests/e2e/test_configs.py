@@ -270,6 +270,23 @@ def test_a_targets_model_selects_its_virtual_key(world: World) -> None:
     assert len(world.received(SPARE)) == 1
 
 
+def test_a_default_model_selects_its_virtual_key(world: World) -> None:
+    targets = [{"default_params": {"model": f"@{name}/chat"}} for name in (AZURE, SPARE)]
+    world.script(AZURE, throttled(60))
+    for _ in range(2):  # the second call passes over the first target alone
+        assert index_of(world.chat(strategy("fallback", *targets), model="")) == "config.targets[1]"
+    assert (len(world.received(AZURE)), len(world.received(SPARE))) == (1, 2)
+
+
+def test_credentials_of_a_config_go_with_the_provider_of_the_header(world: World) -> None:
+    config = {"api_key": "azure-key", "deployment_id": "chat", "api_version": "2024-10-21"}
+    client = world.portkey(config, provider="azure-openai", custom_host=world.hosts[AZURE] + "/openai")
+    client.chat.completions.create(model="whatever", messages=MESSAGES)
+    (received,) = world.received(AZURE)
+    assert received.path == "/openai/deployments/chat/chat/completions"
+    assert received.header("api-key") == "azure-key"
+
+
 def test_a_config_without_targets_goes_with_the_virtual_key_of_the_header(world: World) -> None:
     config = {"override_params": {"temperature": 0.5}}
     client = world.portkey(config, virtual_key=SPARE)
@@ -492,6 +509,19 @@ def test_a_wrong_config_is_not_saved(world: World) -> None:
     assert answer.status_code == 400
     assert "config.retry.attempts: must be >= 0, got -1" in answer.json()["message"]
     assert world.admin("POST", "/configs", json={"config": {}}).json()["message"] == "name: is required"
+
+
+async def test_metadata_of_a_config_is_below_the_requests(world: World, tmp_path: Path) -> None:
+    conditions = [{"query": {"metadata.tier": "paid"}, "then": "best"}]
+    config = strategy("conditional", to(SPARE, name="best"), conditions=conditions)
+    config["metadata"] = {"tier": "paid", "team": "blue", "seats": 3}
+    client = world.portkey(config, metadata={"team": "red"})
+    client.chat.completions.create(model="chat", messages=MESSAGES)
+    world.gateway.stop()  # which writes what is still to be written
+    records = SqliteRecords(tmp_path)
+    (row,) = (await records.page(LogQuery())).rows
+    await records.aclose()
+    assert row["metadata"] == {"tier": "paid", "team": "red", "seats": "3"}
 
 
 async def test_a_record_tells_its_config_and_what_was_passed_over(world: World, tmp_path: Path) -> None:
