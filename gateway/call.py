@@ -171,7 +171,9 @@ def of_prompt(call: Call, made: PromptRequest) -> Call:
     record = call.record
     record.prompt_id, record.prompt_slug, record.prompt_version, _ = made.prompt
     record.operation, record.stream, record.model = operation.name, stream, model
-    record.request_body = body.raw if record.keep_bodies else None
+    if record.keep_bodies:
+        record.request_body = body.raw
+        record.prompt_variables = dumps((call.prompt or {}).get("variables") or {})
     return replace(call, operation=operation, body=body, asked=asked)
 
 

@@ -100,6 +100,7 @@ class BackgroundRecorder:
             self.counters.dropped_records += 1
             return
         size = len(record.request_body or b"") + (record.response_bytes if record.response_body else 0)
+        size += len(record.prompt_variables or b"")
         if size and self._bytes_in - self._bytes_out + size > self._limits.body_bytes:
             _drop_bodies(record)
             self.counters.dropped_bodies += 1
@@ -279,6 +280,6 @@ class BackgroundRecorder:
 
 def _drop_bodies(record: Record) -> None:
     record.keep_bodies = False
-    record.request_body = None
+    record.request_body = record.prompt_variables = None
     record.response_body = []
     record.warnings.append("bodies_dropped")

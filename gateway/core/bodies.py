@@ -48,6 +48,11 @@ def read_request(record: Record, clean: Clean) -> Body:
     return body
 
 
+def read_variables(record: Record, clean: Clean) -> Body:
+    """What the prompt was filled with: the request's body holds them no more, once it is rendered."""
+    return _read(record.prompt_variables, "application/json", "variables", clean)
+
+
 def read_response(record: Record, clean: Clean) -> Body:
     """The answer's body; the events of a stream are put together into one answer."""
     raw = b"".join(record.response_body)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from gateway.core import redaction
-from gateway.core.bodies import Body, read_request, read_response
+from gateway.core.bodies import Body, read_request, read_response, read_variables
 from gateway.core.ports import LogEntry
 from gateway.core.record import Attempt, Record, Usage
 from gateway.core.redaction import Redaction
@@ -32,7 +32,7 @@ _LONGEST = 500  # characters of an error's message
 _ELSEWHERE = {"model", "response_model", "price_model", "pricing", "config_slug", "metadata", "usage"}
 _ELSEWHERE |= {"attempts", "warnings", "keep_bodies", "sensitive_headers", "error_message"}
 _ELSEWHERE |= {"duration_ms", "ttfb_ms", "upstream_ms", "request_headers", "request_body"}
-_ELSEWHERE |= {"response_headers", "response_body"}
+_ELSEWHERE |= {"response_headers", "response_body", "prompt_variables"}
 _PLAIN = tuple(f.name for f in fields(Record) if f.name not in _ELSEWHERE)
 _USAGE = tuple(f.name for f in fields(Usage))
 _ATTEMPT = tuple(f.name for f in fields(Attempt))
@@ -71,11 +71,15 @@ class Encoder:
         if not keep:
             doc["bodies"] = "dropped" if "bodies_dropped" in record.warnings else "none"
             return LogEntry(doc)
-        files = (*request.files, *response.files)
+        variables = read_variables(record, clean)
+        files = (*request.files, *response.files, *variables.files)
         if files:
             doc["files"] = [{"name": f.name, "media_type": f.media_type, "bytes": len(f.data)} for f in files]
         doc["bodies"] = "kept"
-        return LogEntry(doc, pack(_bodies(record, request, response)), files)
+        bodies = _bodies(record, request, response)
+        if variables.json is not None:
+            bodies["request"]["prompt_variables"] = variables.json
+        return LogEntry(doc, pack(bodies), files)
 
 
 def plain_entry(record: Record) -> LogEntry:

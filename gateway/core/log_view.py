@@ -78,6 +78,7 @@ def log_object(entry: LogEntry, feedback: list[dict[str, Any]] | None = None) ->
             "method": doc.get("method"),
             "headers": headers,
             "body": request.get("body"),
+            **({"prompt_variables": said} if (said := request.get("prompt_variables")) else {}),
             "portkeyHeaders": {n: v for n, v in headers.items() if n.startswith("x-portkey-")},
         },
         "response": {

@@ -98,6 +98,7 @@ class Record:
     sensitive_headers: frozenset[str] = frozenset()  # masked besides those that always are
     request_headers: list[tuple[bytes, bytes]] | None = field(default=None, repr=False)
     request_body: bytes | None = field(default=None, repr=False)
+    prompt_variables: bytes | None = field(default=None, repr=False)  # JSON of what a prompt was filled with
     response_headers: list[tuple[bytes, bytes]] | None = field(default=None, repr=False)
     response_body: list[bytes] = field(default_factory=list, repr=False)  # chunks as relayed
     response_bytes: int = 0  # of the whole answer, kept or not

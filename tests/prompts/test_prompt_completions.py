@@ -8,6 +8,7 @@ import pytest
 
 from gateway.adapters.records_sqlite import SqliteRecords
 from gateway.core.log_query import LogQuery
+from gateway.core.log_view import log_object
 
 CHAT = '[{"role":"user","content":"Hi {{name}}"}]'
 ADA = {"variables": {"name": "Ada"}}
@@ -148,9 +149,13 @@ async def test_record_names_the_prompt_and_render_leaves_none(open_stage: Any, t
         stage.call("POST", f"/prompts/{slug}/render", ADA)
         stage.call("POST", f"/prompts/{slug}/completions", ADA, x_portkey_trace_id="t-1")
     records = SqliteRecords(tmp_path)
-    rows = (await records.page(LogQuery())).rows
+    (row,) = (await records.page(LogQuery())).rows
+    entry = await records.get(str(row["id"]))
     await records.aclose()
-    (row,) = rows
+    assert entry is not None
+    request = log_object(entry)["request"]
+    assert request["prompt_variables"] == ADA["variables"]
+    assert request["body"]["messages"] == [{"role": "user", "content": "Hi Ada"}]
     assert (row["prompt"], row["prompt_slug"], row["prompt_version"]) == (slug, slug, 1)
     assert (row["prompt_id"], row["trace_id"]) == (made["id"], "t-1")
     assert (row["operation"], row["path"]) == ("chat/completions", f"/v1/prompts/{slug}/completions")
