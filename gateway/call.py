@@ -1,6 +1,7 @@
 """One inference call as the pipeline sees it: what was asked, by whom, and what came of it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -22,6 +23,9 @@ from gateway.core.targets import NO_CREDENTIALS, PLAIN, InlineCredentials, Leaf
 from gateway.providers.base import Endpoint
 from gateway.providers.endpoints import Asked
 
+# Node's SDK makes `/v1//chat/completions` of a base URL that ends in a slash.
+_SLASHES = re.compile("//+")
+
 
 @dataclass(slots=True)
 class Call:
@@ -42,7 +46,7 @@ class Call:
         asked = self.asked
         return RouteInput(
             metadata=self.record.metadata,
-            pathname=self.record.path,
+            pathname=_SLASHES.sub("/", self.record.path),
             params=self._params,
             model=asked.model,
             operation=self.operation.name,

@@ -2,7 +2,12 @@
 
 import pytest
 
-from gateway.call import asked_of_target
+from gateway.call import Call, asked_of_target
+from gateway.core.body import ClientBody
+from gateway.core.caller import ADMIN
+from gateway.core.headers import RequestHeaders
+from gateway.core.operations import Operation
+from gateway.core.record import Record
 from gateway.core.targets import PLAIN, InlineCredentials, Leaf, ParamRules
 from gateway.providers.endpoints import Asked
 
@@ -51,6 +56,13 @@ def test_a_target_with_an_upstream_takes_no_credential_of_the_request() -> None:
     told = asked_of_target(request, Leaf(provider="openai", credentials=InlineCredentials(api_key="theirs")))
     assert (told.provider, told.token, told.credentials.api_key) == ("openai", None, "theirs")
     assert told.custom_host == "https://h"
+
+
+def test_doubled_slashes_are_one_in_the_path_that_conditions_see() -> None:
+    record = Record("r", "t", 0.0, "POST", "/v1//chat/completions")
+    operation = Operation("/chat/completions", "POST", "deployment", "json", "chat/completions")
+    call = Call(operation, "", RequestHeaders([]), ClientBody(b""), ADMIN, record, Asked())
+    assert call.route_input().pathname == "/v1/chat/completions"
 
 
 def test_without_a_config_nothing_is_made_anew() -> None:

@@ -4,6 +4,8 @@ from gateway.adapters.saved_configs import SavedConfigs
 from gateway.core.config import DEFAULT_LIMITS, Compiled, ConfigCache
 from gateway.core.config_checks import ConfigLimits
 
+_JSON = ("{", "[", '"')  # JSON, right or wrong: no slug begins like it
+
 
 class ConfigSource:
     """Compiles each distinct inline config once; saved ones are known for some seconds."""
@@ -15,14 +17,14 @@ class ConfigSource:
     async def compiled(self, text: str) -> Compiled:
         """`InvalidConfig` for JSON that is no config, `NotFound` for a slug that is no one's."""
         text = text.strip()
-        if text.startswith("{"):
+        if text.startswith(_JSON):
             return self._inline.get(_utf8(text))
         return (await self._library.resolve(text)).compiled
 
     async def identity(self, text: str) -> tuple[str, int] | None:
         """Slug and version of a saved config, None of inline JSON."""
         text = text.strip()
-        if text.startswith("{"):
+        if text.startswith(_JSON):
             return None
         saved = await self._library.resolve(text)
         return saved.slug, saved.version

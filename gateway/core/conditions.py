@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.core.headers import metadata_text
+
 Path = tuple[str, ...]
 Report = Callable[[str, str], None]  # path, problem
 
@@ -153,7 +155,7 @@ def _parse_logic(key: str, value: Any, path: str, report: Report, depth: int) ->
 
 def _parse_tests(steps: Path, value: Any, path: str, report: Report) -> Query | None:
     if not isinstance(value, Mapping):
-        return Test(steps, "$eq", value)
+        return Test(steps, "$eq", _operand(steps, value))
     if not value:
         report(path, f"must hold an operator: {', '.join(OPERATORS)}")
         return None
@@ -178,10 +180,15 @@ def _parse_test(steps: Path, operator: str, operand: Any, path: str, report: Rep
         if not isinstance(operand, Sequence) or isinstance(operand, str):
             report(path, "must be a list of values")
             return None
-        return Test(steps, operator, tuple(operand))
+        return Test(steps, operator, tuple(_operand(steps, item) for item in operand))
     if operator == "$regex":
         return _parse_regex(steps, operand, path, report)
-    return Test(steps, operator, operand)
+    return Test(steps, operator, _operand(steps, operand))
+
+
+def _operand(steps: Path, value: Any) -> Any:
+    """The value to compare with: metadata is text, so that `true` and `5` must be met as text."""
+    return metadata_text(value) if steps[0] == "metadata" else value
 
 
 def _parse_regex(steps: Path, operand: Any, path: str, report: Report) -> Test | None:

@@ -219,11 +219,16 @@ def flat_metadata(values: Mapping[str, Any]) -> dict[str, str]:
     """Metadata as it is kept: text to text."""
     flat = {}
     for key, item in values.items():
-        if item is None:
-            continue
-        text = item if isinstance(item, str) else _json_text(item)
-        flat[str(key)[:_MAX_METADATA_VALUE]] = text[:_MAX_METADATA_VALUE]
+        if (text := metadata_text(item)) is not None:
+            flat[str(key)[:_MAX_METADATA_VALUE]] = text
     return flat
+
+
+def metadata_text(value: Any) -> str | None:
+    """One value of it; null is none."""
+    if value is None:
+        return None
+    return (value if isinstance(value, str) else _json_text(value))[:_MAX_METADATA_VALUE]
 
 
 def _json_text(value: Any) -> str:

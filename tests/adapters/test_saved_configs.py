@@ -184,6 +184,9 @@ async def test_a_request_names_a_config_by_json_or_slug(library: SavedConfigs) -
     assert await source.identity(' {"virtual_key":"a"}') is None
     with pytest.raises(NotFound):
         await source.compiled("pc-none")
+    for text in ("[1]", '"pc-none"'):
+        with pytest.raises(InvalidConfig, match="must be a JSON object, or the slug"):
+            await source.compiled(text)
 
 
 async def test_utf_8_in_a_header_is_read_as_such(library: SavedConfigs) -> None:

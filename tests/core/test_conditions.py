@@ -6,7 +6,13 @@ from gateway.core.conditions import matches, parse_query
 from gateway.core.route_input import RouteInput
 
 CALL = RouteInput(
-    metadata={"tier": "paid", "age": "42", "a.b": "dotted"},
+    metadata={
+        "tier": "paid",
+        "age": "42",
+        "vip": "true",
+        "a.b": "dotted",
+        "org": '{"plan": "pro", "n": [7]}',
+    },
     pathname="/v1/chat/completions",
     params=lambda: {
         "model": "gpt-4o",
@@ -54,6 +60,17 @@ def holds(raw: Any) -> bool:
         ({"metadata.tier": {"$regex": "PAID"}}, False),
         ({"metadata.tier": {"$regex": "(?i)PAID"}}, True),
         ({"metadata.a.b": "dotted"}, True),
+        ({"metadata.age": 42}, True),
+        ({"metadata.age": {"$ne": 42}}, False),
+        ({"metadata.age": {"$in": [41, 42]}}, True),
+        ({"metadata.age": None}, False),
+        ({"metadata.vip": True}, True),
+        ({"metadata.vip": {"$eq": False}}, False),
+        ({"metadata.vip": {"$nin": [False]}}, True),
+        ({"metadata.org.plan": "pro"}, True),
+        ({"metadata.org.n.0": 7}, True),
+        ({"metadata.org.none": {"$ne": "x"}}, False),
+        ({"metadata.tier.none": {"$ne": "x"}}, False),
         ({"params.model": "gpt-4o"}, True),
         ({"params.stream": True}, True),
         ({"params.n": True}, False),
