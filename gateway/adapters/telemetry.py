@@ -26,7 +26,6 @@ _SERVICE = "llm-gateway"
 _OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _AZURE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 _LONGEST_CONTENT = 32_000  # characters of a body in a span's attribute
-_CENT = 0.01  # US dollars
 # The convention's boundaries: seconds, tokens.
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 _TOKENS = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304]
@@ -165,7 +164,7 @@ class _Started:
         )
         self._errors = meter.create_counter("gateway.errors", "{error}", "failed requests by class")
         self._throttles = meter.create_counter("gateway.throttles", "{try}", "tries answered with 429")
-        self._cost = meter.create_counter("gateway.cost", "USD", "cost of requests with a known price")
+        self._cost = meter.create_counter("gateway.cost", "{cent}", "US cents, of requests with a known price")
 
     def span(self, entry: LogEntry, capture: bool) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
@@ -184,7 +183,7 @@ class _Started:
         for number, attempt in enumerate(doc.get("attempts", ())):
             begun = int((attempt.get("started_at") or doc["created_at"]) * 1e9)
             child = self._tracer.start_span(
-                f"try {number}", context, SpanKind.CLIENT, otel.try_attributes(attempt), start_time=begun
+                f"try {number}", context, SpanKind.CLIENT, otel.try_attributes(doc, attempt), start_time=begun
             )
             if attempt.get("error") or attempt.get("status", 0) >= 400:
                 child.set_status(Status(StatusCode.ERROR))
@@ -204,7 +203,7 @@ class _Started:
         if throttled := sum(attempt.get("status") == 429 for attempt in doc.get("attempts", ())):
             self._throttles.add(throttled, common)
         if doc.get("cost"):
-            self._cost.add(doc["cost"] * _CENT, common)
+            self._cost.add(doc["cost"], common)
 
     def close(self) -> None:
         self._tracers.shutdown()

@@ -44,6 +44,7 @@ _REQUEST = {
     "gateway.complete": "complete",
     "gateway.time_to_first_token_ms": "ttfb_ms",
 }
+# `gateway.target` is on tries alone: it tells them from requests, which have the same kind of span.
 _TRY = {
     "server.address": "resource",
     "http.response.status_code": "status",
@@ -70,6 +71,8 @@ def common(doc: Mapping[str, Any]) -> dict[str, Any]:
     }
     if model := doc.get("asked_model"):
         attributes["gen_ai.request.model"] = model
+    if deployment := doc.get("deployment"):
+        attributes["gateway.deployment"] = deployment
     if (failure := error_of(doc)) is not None:
         attributes["error.type"] = failure
     return attributes
@@ -84,8 +87,9 @@ def request_attributes(doc: Mapping[str, Any]) -> dict[str, Any]:
     return common(doc) | _present(_REQUEST, doc)
 
 
-def try_attributes(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    return _present(_TRY, attempt)
+def try_attributes(doc: Mapping[str, Any], attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """Of one try of a record; the model is what the request asked for."""
+    return _present({"gen_ai.request.model": "asked_model"}, doc) | _present(_TRY, attempt)
 
 
 def error_of(doc: Mapping[str, Any]) -> str | None:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from gateway.adapters.telemetry import telemetry
 from gateway.core.log_entry import pack
 from gateway.core.ports import LogEntry
+from tests.support.process import ROOT
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 DOC: dict[str, Any] = {
@@ -28,6 +30,7 @@ DOC: dict[str, Any] = {
     "provider": "azure-openai",
     "model": "gpt-4o-2024-08-06",
     "asked_model": "gpt-4o",
+    "deployment": "chat-eu",
     "status": 200,
     "prompt_tokens": 7,
     "completion_tokens": 5,
@@ -130,7 +133,44 @@ def test_metrics_are_measured(collector: Collector) -> None:
     errors = metrics["gateway.errors"].sum.data_points
     assert [attributes(point)["error.type"] for point in errors] == ["upstream_unreachable"]
     assert metrics["gateway.throttles"].sum.data_points[0].as_int == 1
-    assert sum(point.as_double for point in metrics["gateway.cost"].sum.data_points) == 1.0
+    assert sum(point.as_double for point in metrics["gateway.cost"].sum.data_points) == 2 * DOC["cost"]
+
+
+def queries() -> dict[str, str]:
+    items = json.loads((ROOT / "infra" / "workbook.json").read_text())["items"]
+    return {item["name"]: item["content"]["query"] for item in items if item["type"] == 3}
+
+
+def properties(query: str) -> set[str]:
+    return set(re.findall(r'Properties\["([^"]+)"\]', query))
+
+
+def test_metrics_have_the_names_that_the_workbook_reads(collector: Collector) -> None:
+    export(collector, LogEntry(DOC))
+    read = {name: query for name, query in queries().items() if query.startswith("AppMetrics")}
+    assert set(read) == {"tokens", "cost"}
+    for query in read.values():
+        (name,) = re.findall(r'Name == "([^"]+)"', query)
+        metric = collector.metrics[name]
+        for point in getattr(metric, metric.WhichOneof("data")).data_points:
+            assert properties(query) <= set(attributes(point))
+    assert "round(sum(Sum) / 100" in read["cost"]  # cents
+    assert collector.metrics["gateway.cost"].unit == "{cent}"
+
+
+def test_the_workbook_counts_tries_and_not_the_requests_around_them(collector: Collector) -> None:
+    passed_over = {"target": "config.targets[2]", "skipped": "open", "deployment": "chat-us"}
+    tries = [{**attempt, "deployment": "chat-eu"} for attempt in DOC["attempts"]]
+    export(collector, LogEntry({**DOC, "attempts": [*tries, passed_over]}))
+    read = {name: query for name, query in queries().items() if query.startswith("AppDependencies")}
+    assert set(read) == {"duration", "throttles", "table"}
+    for query in read.values():
+        (wanted,) = re.findall(r'isnotempty\(Properties\["([^"]+)"\]\)', query)
+        (unwanted,) = re.findall(r'isempty\(Properties\["([^"]+)"\]\)', query.replace("isnotempty", ""))
+        shown = [attributes(span) for span in collector.spans]
+        counted = [one for one in shown if one.get(wanted) and not one.get(unwanted)]
+        assert sorted(one["http.response.status_code"] for one in counted) == [200, 429]
+        assert all(properties(query) - {unwanted} <= set(one) for one in counted)
 
 
 def test_bodies_go_out_only_when_asked(collector: Collector) -> None:
