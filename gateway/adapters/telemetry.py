@@ -164,7 +164,9 @@ class _Started:
         )
         self._errors = meter.create_counter("gateway.errors", "{error}", "failed requests by class")
         self._throttles = meter.create_counter("gateway.throttles", "{try}", "tries answered with 429")
-        self._cost = meter.create_counter("gateway.cost", "{cent}", "US cents, of requests with a known price")
+        self._cost = meter.create_counter(
+            "gateway.cost", "{cent}", "US cents, of requests with a known price"
+        )
 
     def span(self, entry: LogEntry, capture: bool) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context

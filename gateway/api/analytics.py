@@ -11,7 +11,7 @@ from gateway.api.routing import ApiRequest, Route, listing
 from gateway.core import analytics
 from gateway.core.analytics import Span, Sums
 from gateway.core.analytics_graphs import ALIASES, GRAPHS, Graph, Source, cache_summary, feedback_graph, users
-from gateway.core.errors import NotFound
+from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.log_query import MAX_PAGE_SIZE, LogQuery, inside, parse_query
 from gateway.core.log_view import iso
 from gateway.core.ports import Feedback, RecordStore, Totals
@@ -35,7 +35,16 @@ _GROUPS = {
     "status-codes": ("status", "status_code"),
     "status-code": ("status", "status_code"),
     "cache-status": ("cache_status", "cache_status"),
+    # As the SDKs spell what `group_by` and `groupedData` take.
+    "ai_service": ("provider", "ai_service"),
+    "model": ("model", "model"),
+    "status_code": ("status", "status_code"),
+    "api_key": ("caller_id", "api_key"),
+    "config": ("config", "config"),
+    "prompt": ("prompt", "prompt"),
+    "virtual_key": ("virtual_key", "virtual_key"),
 }
+_LONGEST_COLUMNS = 1000  # characters of the parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,8 @@ class AnalyticsApi:
             *graphs,
             Route("GET", "/analytics/summary/cache", scope, self.summary),
             Route("GET", "/analytics/groups/users", scope, partial(self.names, None)),
-            Route("GET", "/analytics/groups/workspaces", scope, self.workspaces),
+            Route("GET", "/analytics/groups/workspaces", scope, partial(self.workspaces, "workspace_slug")),
+            Route("GET", "/analytics/groups/workspace", scope, partial(self.workspaces, "workspace")),
             Route("GET", "/analytics/groups/metadata/{key}", scope, self.metadata),
             Route("GET", "/analytics/groups/{name}", scope, self.group),
         )
@@ -106,13 +116,13 @@ class AnalyticsApi:
         dimension, shown = _GROUPS[name]
         read = await self._read(parse_query(request.query))
         sums = await self._run(lambda: analytics.group(read.source().samples, dimension))
-        return await self._rows(read, sums, shown, lambda doc: doc.get(dimension))
+        return await self._rows(request, read, sums, shown, lambda doc: doc.get(dimension))
 
-    async def workspaces(self, request: ApiRequest) -> dict[str, Any]:
+    async def workspaces(self, shown: str, request: ApiRequest) -> dict[str, Any]:
         """One row: a gateway is one workspace."""
         read = await self._read(parse_query(request.query))
         sums = await self._run(lambda: analytics.fold(read.source().samples, lambda at, key: "default"))
-        return await self._rows(read, sums, "workspace_slug", lambda doc: "default")
+        return await self._rows(request, read, sums, shown, lambda doc: "default")
 
     async def metadata(self, request: ApiRequest) -> dict[str, Any]:
         return await self.names(request.params["key"], request)
@@ -132,18 +142,25 @@ class AnalyticsApi:
         def value(doc: Mapping[str, Any]) -> Any:
             return doc.get("user") if label is None else (doc.get("metadata") or {}).get(label)
 
-        return await self._rows(read, await self._run(add_up), shown, value)
+        return await self._rows(request, read, await self._run(add_up), shown, value)
 
     async def _rows(
-        self, read: _Read, sums: Mapping[Any, Sums], shown: str, value: Callable[[Mapping[str, Any]], Any]
+        self,
+        request: ApiRequest,
+        read: _Read,
+        sums: Mapping[Any, Sums],
+        shown: str,
+        value: Callable[[Mapping[str, Any]], Any],
     ) -> dict[str, Any]:
         weights = await self._weights(read, value)
-        rows = analytics.group_rows(sums, shown, weights)
+        rows = _ordered(analytics.group_rows(sums, shown, weights), request.query)
         start = read.query.current_page * read.query.page_size
         page = rows[start : start + read.query.page_size]
         for row in page:
             row["last_seen"] = iso(row["last_seen"])
-        return listing(page, len(rows)) | ({"partial": True} if read.partial else {})
+        return listing(_only(page, request.query, shown), len(rows)) | (
+            {"partial": True} if read.partial else {}
+        )
 
     async def _read(self, query: LogQuery, *, names: bool = False) -> _Read:
         span = analytics.span_of(query, self._clock())
@@ -216,6 +233,33 @@ class AnalyticsApi:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _ordered(rows: list[dict[str, Any]], query: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows by `order_by` (a column, the highest first unless `order_by_type` is asc)."""
+    column, way = query.get("order_by"), query.get("order_by_type", "desc").lower()
+    if way not in ("asc", "desc"):
+        raise InvalidRequest(f"order_by_type: must be asc or desc, got {way!r:.40}", param="order_by_type")
+    if column is None or not rows:
+        return rows
+    if column not in rows[0]:
+        raise InvalidRequest(
+            f"order_by: no column {column!r:.60}; there are {', '.join(rows[0])}", param="order_by"
+        )
+
+    def key(row: Mapping[str, Any]) -> tuple[bool, Any]:
+        value = row[column]
+        return value is not None, value if isinstance(value, int | float) else str(value)
+
+    return sorted(rows, key=key, reverse=way == "desc")
+
+
+def _only(rows: list[dict[str, Any]], query: Mapping[str, str], shown: str) -> list[dict[str, Any]]:
+    """The rows with the columns that `columns` names, all of them where it names none."""
+    asked = {part.strip() for part in query.get("columns", "")[:_LONGEST_COLUMNS].split(",") if part.strip()}
+    if not asked:
+        return rows
+    return [{n: v for n, v in row.items() if n in asked or n in (shown, "object")} for row in rows]
 
 
 def _graph(graph: Graph, cut: bool) -> dict[str, Any]:

@@ -13,19 +13,25 @@ import orjson
 from gateway.core.log_query import LogQuery
 from gateway.core.ports import Totals
 from gateway.core.totals import (
+    COMPLETION,
+    COST,
     COUNTS,
     DIMENSIONS,
+    DURATION,
     HOUR,
     LAST_SEEN,
     MINUTE,
     PRICED,
+    PROMPT,
     REQUESTS,
+    TOKENS,
     Counts,
     Key,
     add_counts,
     bucket_of,
     counts_of,
     key_of,
+    percentile,
 )
 
 DAY = 24 * HOUR
@@ -66,6 +72,8 @@ class Sums:
 
     counts: Counts = field(default_factory=lambda: [0.0] * len(COUNTS))
     latencies: dict[int, int] = field(default_factory=dict)
+    errors: float = 0.0  # requests that failed, where samples tell their status
+    hits: float = 0.0  # requests answered from the cache
 
     def add(self, counts: Counts, latencies: Mapping[Any, int]) -> None:
         add_counts(self.counts, counts)
@@ -150,6 +158,10 @@ def fold(samples: Iterable[Sample], by: Callable[[float, Key], Any]) -> dict[Any
             if found is None:
                 found = sums[name] = Sums()
             found.add(counts, latencies)
+            if is_error(key):
+                found.errors += counts[REQUESTS]
+            if is_hit(key):
+                found.hits += counts[REQUESTS]
     return sums
 
 
@@ -174,26 +186,41 @@ def group_rows(
     sums: Mapping[Any, Sums], name: str, feedback: Mapping[Any, Sequence[float]] | None = None
 ) -> list[dict[str, Any]]:
     """Rows of a group, the busiest first."""
-    rows = []
-    for value, found in sorted(sums.items(), key=lambda item: (-item[1][REQUESTS], str(item[0]))):
-        counts = dict(zip(COUNTS, found.counts, strict=True))
-        weights = (feedback or {}).get(value, ())
-        rows.append(
-            {
-                name: value,
-                "requests": int(counts["requests"]),
-                "cost": round(counts["cost"], 9),
-                "total_tokens": int(counts["total_tokens"]),
-                "avg_tokens": round(found.average(COUNTS.index("total_tokens")), 3),
-                "avg_latency": round(found.average(COUNTS.index("duration_ms")), 3),
-                "unpriced_requests": int(counts["requests"] - found[PRICED]),
-                "avg_weighted_feedback": sum(weights) / len(weights) if weights else None,
-                "requests_with_feedback": len(weights),
-                "last_seen": found[LAST_SEEN],
-                "object": "analytics-group",
-            }
-        )
-    return rows
+    ordered = sorted(sums.items(), key=lambda item: (-item[1][REQUESTS], str(item[0])))
+    return [
+        {name: value, **_row(found), **_judged((feedback or {}).get(value, ())), "object": "analytics-group"}
+        for value, found in ordered
+    ]
+
+
+def _row(found: Sums) -> dict[str, Any]:
+    """A group's columns, by the names that Portkey's SDKs have for them."""
+    requests = found[REQUESTS]
+    row = {
+        "requests": int(requests),
+        "cost": round(found[COST], 9),
+        "total_tokens": int(found[TOKENS]),
+        "avg_tokens": round(found.average(TOKENS), 3),
+        "avg_input_tokens": round(found.average(PROMPT), 3),
+        "avg_output_tokens": round(found.average(COMPLETION), 3),
+        "avg_latency": round(found.average(DURATION), 3),
+        "unpriced_requests": int(requests - found[PRICED]),
+        "last_seen": found[LAST_SEEN],
+    }
+    if not found.latencies:  # names' totals count neither latencies nor statuses
+        return row
+    return row | {
+        "p95_latency": round(percentile(found.latencies, 0.95), 3),
+        "p99_latency": round(percentile(found.latencies, 0.99), 3),
+        "error_count": int(found.errors),
+        "success_rate": round(100 * (1 - found.errors / requests), 3) if requests else 0.0,
+        "cache_hit_rate": round(100 * found.hits / requests, 3) if requests else 0.0,
+    }
+
+
+def _judged(weights: Sequence[float]) -> dict[str, Any]:
+    average = sum(weights) / len(weights) if weights else None
+    return {"avg_weighted_feedback": average, "requests_with_feedback": len(weights)}
 
 
 def _allowed(query: LogQuery) -> Callable[[Key], bool] | None:

@@ -392,6 +392,53 @@ async def test_groups_list_the_busiest_first(world: World) -> None:
         await world.call("GET", "/analytics/groups/nothing", **RANGE)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ai_service", "azure-openai"),
+        ("model", "gpt-4o"),
+        ("status_code", 200),
+        ("api_key", "k1"),
+        ("config", "pc-1"),
+        ("workspace", "default"),
+        ("provider", "azure-openai"),
+        ("prompt", "pp-1"),
+    ],
+)
+async def test_groups_have_the_names_and_columns_that_the_sdks_ask_for(
+    world: World, name: str, value: Any
+) -> None:
+    world.put(usage=Usage(10, 5, 15), caller_id="k1", config_slug="pc-1", prompt_slug="pp-1")
+    await world.written()
+    (row,) = (await world.call("GET", f"/analytics/groups/{name}", **RANGE))["data"]
+    assert (row[name], row["requests"], row["avg_input_tokens"], row["avg_output_tokens"]) == (
+        value,
+        1,
+        10,
+        5,
+    )
+    assert (row["success_rate"], row["error_count"], row["cache_hit_rate"]) == (100, 0, 0)
+    asked = {"columns": "requests, p95_latency", "order_by": "cost"}
+    (row,) = (await world.call("GET", f"/analytics/groups/{name}", **RANGE, **asked))["data"]
+    assert set(row) == {name, "requests", "p95_latency", "object"}
+
+
+async def test_groups_are_ordered_as_asked(world: World) -> None:
+    for model, status in [("a", 200), ("a", 500), ("b", 200), ("c", 500)]:
+        world.put(model=model, status=status)
+    await world.written()
+
+    async def names(**more: Any) -> list[Any]:
+        rows = (await world.call("GET", "/analytics/groups/model", **RANGE, **more))["data"]
+        return [row["model"] for row in rows]
+
+    assert await names(order_by="success_rate") == ["b", "a", "c"]
+    assert await names(order_by="model", order_by_type="asc") == ["a", "b", "c"]
+    for wrong in ({"order_by": "colour"}, {"order_by": "cost", "order_by_type": "up"}):
+        with pytest.raises(InvalidRequest):
+            await names(**wrong)
+
+
 async def test_feedback_has_graphs_of_its_own(world: World) -> None:
     world.put(trace_id="T")
     await world.written()
