@@ -1,4 +1,4 @@
-"""Keys in one casing: Portkey's Python SDK sends camelCase, its Node SDK snake_case at the top only."""
+"""Bodies as the SDKs write them: Portkey's Python SDK sends camelCase, its Node SDK snake_case at the top only."""
 
 import re
 from collections.abc import Container
@@ -11,6 +11,16 @@ _MAX_DEPTH = 32
 def snake(name: str) -> str:
     """`deploymentConfig`, `deployment-config`, `deployment_config` are `deployment_config`."""
     return name if name.islower() and "-" not in name else _BOUNDARY.sub("_", name).replace("-", "_").lower()
+
+
+def items_of(body: Any) -> list[Any] | None:
+    """The items of a list; None where the body is none.
+
+    Portkey's Node SDK writes a list as `{"0": ..., "1": ...}`.
+    """
+    if isinstance(body, dict) and body and list(body) == [str(n) for n in range(len(body))]:
+        return list(body.values())
+    return body if isinstance(body, list) else None
 
 
 def snake_keys(value: Any, *, opaque: Container[str] = (), depth: int = 0) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.core.casing import snake
+from gateway.core.casing import items_of, snake
 from gateway.core.errors import InvalidRequest
 from gateway.core.log_query import parse_time
 from gateway.core.record import Record
@@ -29,16 +29,17 @@ _SPAN_FIELDS = ("trace_id", "span_id", "span_name", "parent_span_id")
 
 def records_of(body: Any, now: float, new_id: Callable[[float], str]) -> list[Record]:
     """The records a call's body asks for; `new_id` makes an id of a time (unix seconds)."""
-    items = body if isinstance(body, list) else [body]
+    many = items_of(body)
+    items = [body] if many is None else many
     if not 1 <= len(items) <= MOST:
         raise InvalidRequest(f"expected one log or a list of 1 to {MOST}, got {len(items)}")
-    return [
-        _record(item, f"[{n}]" if isinstance(body, list) else "", now, new_id) for n, item in enumerate(items)
-    ]
+    return [_record(item, "" if many is None else f"[{n}]", now, new_id) for n, item in enumerate(items)]
 
 
 def _record(item: Any, where: str, now: float, new_id: Callable[[float], str]) -> Record:
     log = _section({"log": item}, "log", where)
+    if not log.keys() & {"request", "response", "metadata"}:
+        raise InvalidRequest(f"log{where}: expected request, response, metadata; it has none of them")
     request, response = _section(log, "request", where), _section(log, "response", where)
     metadata = _section(log, "metadata", where)
     duration = _number(response.get("response_time"), f"response{where}.response_time")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gateway.core.casing import snake
+from gateway.core.casing import items_of, snake
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports import Feedback
 
@@ -15,13 +15,11 @@ _LONGEST_TRACE = 512  # characters
 
 def feedback_of(body: Any, now: float, new_id: Callable[[], str]) -> list[Feedback]:
     """The items of a body: one object, or a list of them."""
-    items = body if isinstance(body, list) else [body]
+    many = items_of(body)
+    items = [body] if many is None else many
     if not 1 <= len(items) <= MOST:
         raise InvalidRequest(f"expected one feedback or a list of 1 to {MOST}, got {len(items)}")
-    return [
-        _item(item, f"[{n}]." if isinstance(body, list) else "", now, new_id())
-        for n, item in enumerate(items)
-    ]
+    return [_item(item, "" if many is None else f"[{n}].", now, new_id()) for n, item in enumerate(items)]
 
 
 def changed(old: Feedback, body: Any) -> Feedback:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.casing import snake, snake_keys
+from gateway.core.casing import items_of, snake, snake_keys
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,20 @@ def test_depth_is_bounded():
     for _ in range(5000):
         deep = {"aB": deep}
     assert "a_b" in snake_keys(deep)
+
+
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        ([1, 2], [1, 2]),
+        ([], []),
+        ({"0": "a", "1": "b"}, ["a", "b"]),
+        ({"0": "a", "2": "b"}, None),
+        ({"0": "a", "value": 1}, None),
+        ({}, None),
+        ("ab", None),
+        (None, None),
+    ],
+)
+def test_a_list_may_come_as_an_object_that_counts(body, items):
+    assert items_of(body) == items

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -256,3 +257,61 @@ def test_api_keys_through_the_sdk(node, gateway):
     assert seen["made"]["key"].startswith("gw-")
     assert (seen["read"]["name"], seen["read"]["rate_limits"]) == ("renamed", create["rateLimits"])
     assert seen["total"] == seen["left"] + 1
+
+
+# --- the log
+
+
+RANGE = {"time_of_generation_min": "2020-01-01T00:00:00Z", "time_of_generation_max": "2100-01-01T00:00:00Z"}
+
+
+def written(gateway, trace: str, number: int) -> None:
+    """Wait until the trace has that many records: they are written within a second."""
+    for _ in range(1200):
+        if len(gateway.api("GET", f"/v1/logs?trace_id={trace}")["data"]) >= number:
+            return
+        threading.Event().wait(0.05)
+    pytest.fail(f"trace {trace} has not its {number} records")
+
+
+def test_logs_and_exports_through_the_sdk(node, gateway):
+    """The SDK writes a list of logs as an object whose keys count."""
+    options = {"apiKey": gateway.key, "baseURL": f"{gateway.url}/v1"}
+    first = node("logs", "portkey", options, trace="node-logs")["ok"]
+    assert first["written"]["status"] == "success"
+    written(gateway, "node-logs", 2)
+    seen = node("logs", "portkey", options, trace="node-logs")["ok"]
+    assert (seen["made"]["object"], seen["made"]["total"], seen["updated"]["total"]) == ("export", 2, 2)
+    assert seen["made"]["requested_data"] == ["id", "trace_id", "cost"]
+    assert seen["listed"] >= 2
+    assert (seen["state"], seen["stopped"]) == ("success", "stopped")
+    (row, *_) = gateway.api("GET", "/v1/logs?trace_id=node-logs")["data"]
+    assert row["metadata"] == {"_user": "u-node"}
+
+
+def test_feedback_through_the_sdk(node, gateway):
+    """The SDK writes `trace_id`, though its user gives `traceID`."""
+    options = {"apiKey": gateway.key, "baseURL": f"{gateway.url}/v1"}
+    seen = node("feedback", "portkey", options, trace="node-judged")["ok"]
+    assert seen["made"]["status"] == seen["updated"]["status"] == "success"
+    (judged,) = gateway.api("GET", "/v1/traces/node-judged")["feedback"]
+    assert (judged["value"], judged["weight"], judged["metadata"]) == (7, 1, {"by": "node"})
+    assert seen["updated"]["feedback_ids"] == [judged["id"]]
+
+
+def test_all_of_analytics_through_the_sdk(node, gateway, azure_slug):
+    options = {"apiKey": gateway.key, "virtualKey": azure_slug, "baseURL": f"{gateway.url}/v1"}
+    options |= {"traceID": "node-analytics", "metadata": json.dumps({"_user": "u-node"})}
+    assert node("chat", "portkey", options)["ok"]["text"] == TEXT
+    written(gateway, "node-analytics", 1)
+    seen = node("analytics", "portkey", options, range=RANGE)["ok"]
+    assert len(seen["graphs"]) == 17
+    for name, graph in seen["graphs"].items():
+        assert (graph["object"], type(graph["summary"])) == ("analytics-graph", dict), name
+        assert isinstance(graph["data_points"], list), name
+    for name, group in (seen["groups"] | seen["grouped"]).items():
+        assert (group["object"], len(group["data"])) == ("list", min(group["total"], 50)), name
+    assert "u-node" in [row["user"] for row in seen["groups"]["users"]["data"]]
+    assert "u-node" in [row["metadata_value"] for row in seen["groups"]["metadata"]["data"]]
+    assert {"model", "requests", "cost", "object"} == set(seen["grouped"]["model"]["data"][0])
+    assert seen["cache"]["summary"]["total_requests"] >= 1

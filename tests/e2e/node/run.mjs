@@ -82,6 +82,42 @@ const scenarios = {
     const list = await c.virtualKeys.list();
     return { made, read, list };
   },
+  logs: async (c) => {
+    const { trace } = given;
+    const one = { request: { url: 'https://tool.example', method: 'GET' }, response: { status: 200 },
+      metadata: { traceId: trace, _user: 'u-node' } };
+    const written = await c.logs.create([one, one]);
+    const wanted = { filters: { trace_id: trace }, requestedData: ['id', 'trace_id', 'cost'], description: 'd' };
+    const made = await c.logs.exports.create({ ...wanted, workspaceId: 'w' });
+    const exportId = made.id;
+    const updated = await c.logs.exports.update({ exportId, workspaceId: 'w', ...wanted });
+    const listed = await c.logs.exports.list({ workspaceId: 'w' });
+    await c.logs.exports.start({ exportId });
+    const state = (await c.logs.exports.retrieve({ exportId })).status;
+    await c.logs.exports.cancel({ exportId });
+    return { written, made, updated, listed: listed.total, state,
+      stopped: (await c.logs.exports.retrieve({ exportId })).status };
+  },
+  feedback: async (c) => {
+    const made = await c.feedback.create({ traceID: given.trace, value: 5, weight: 0.5, metadata: { by: 'node' } });
+    const feedbackID = made.feedback_ids[0];
+    return { made, updated: await c.feedback.update({ feedbackID, value: 7, weight: 1 }) };
+  },
+  analytics: async (c) => {
+    const { range } = given;
+    const graphs = {};
+    for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(c.analytics.graphs))) {
+      if (name !== 'constructor') graphs[name] = await c.analytics.graphs[name](range);
+    }
+    const groups = { users: await c.analytics.groups.users(range), aiModels: await c.analytics.groups.aiModels(range),
+      workspaces: await c.analytics.groups.workspaces(range),
+      metadata: await c.analytics.groups.metadata('_user', range) };
+    const grouped = {};
+    for (const by of ['ai_service', 'model', 'status_code', 'api_key', 'config', 'workspace', 'provider', 'prompt']) {
+      grouped[by] = await c.analytics.groups.groupedData(by, { ...range, columns: 'requests,cost' });
+    }
+    return { graphs, groups, grouped, cache: await c.analytics.summary.cache(range) };
+  },
   apiKeys: async (c) => {
     const made = await c.apiKeys.create(given.create);
     const { id } = made;
