@@ -18,7 +18,16 @@ Clean = Callable[[bytes], bytes]
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # of one body without its images; a longer one is cut
 _DEEPEST = 64
-_SHORTEST_FILE = 512  # characters of base64; a smaller one stays where it is
+_SHORTEST_FILE = 512  # characters of base64 in a field that may hold anything; less stays where it is
+# What a body with an image or a sound in it has somewhere.
+_WITH_FILES = (
+    b"b64_json",
+    b";base64,",
+    b"image_generation_call",
+    b"_image_b64",
+    b'"input_audio"',
+    b'"audio"',
+)
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _EXTENSIONS = {"image/jpeg": "jpg", "audio/mpeg": "mp3", "image/svg+xml": "svg"}
 
@@ -99,7 +108,7 @@ def _read(raw: bytes | None, kind: str, side: str, clean: Clean) -> Body:
     except orjson.JSONDecodeError:
         return _unread(raw, kind, side, clean)
     body = Body(value=value)
-    if b"b64_json" in raw or b";base64," in raw or b'"input_audio"' in raw or b'"audio"' in raw:
+    if any(mark in raw for mark in _WITH_FILES):
         value = _without_files(value, side, body.files)
         raw = orjson.dumps(value)
     cleaned = clean(raw)
@@ -154,7 +163,9 @@ def _without_files(value: Any, side: str, files: list[StoredFile], depth: int = 
     for key, item in value.items():
         name = None
         if isinstance(item, str):
-            if key in ("b64_json", "partial_image_b64"):
+            if key in ("b64_json", "partial_image_b64") or (
+                key == "result" and value.get("type") == "image_generation_call"
+            ):
                 name = _take(item, f"image/{value.get('output_format') or 'png'}", side, files)
             elif key == "data" and isinstance(value.get("format", "wav"), str) and len(item) > _SHORTEST_FILE:
                 name = _take(item, f"audio/{value.get('format', 'wav')}", side, files)
@@ -163,12 +174,12 @@ def _without_files(value: Any, side: str, files: list[StoredFile], depth: int = 
 
 
 def _take(text: str, media_type: str, side: str, files: list[StoredFile]) -> str | None:
-    """Adds the decoded text to `files` and gives its name; None when it is short or not base64."""
-    if len(text) < _SHORTEST_FILE:
-        return None
+    """Adds the decoded text to `files` and gives its name; None when it is empty or not base64."""
     try:
         data = b64decode(text, validate=True)
     except (Base64Error, ValueError):
+        return None
+    if not data:
         return None
     name = f"{side}-{len(files)}.{_extension(media_type)}"
     files.append(StoredFile(name, media_type, data))

@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from gateway.core.casing import items_of, snake
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports import Feedback
 
 MOST = 1000  # items of one call
 _LONGEST_TRACE = 512  # characters
+_MOST_METADATA = 16 * 1024  # bytes; a column of Azure Tables takes 64 KiB
 
 
 def feedback_of(body: Any, now: float, new_id: Callable[[], str]) -> list[Feedback]:
@@ -88,4 +91,7 @@ def _number(value: Any) -> float | None:
 def _metadata(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidRequest(f"{where}: expected a JSON object", param="metadata")
-    return {str(name): item for name, item in value.items()}
+    metadata = {str(name): item for name, item in value.items()}
+    if len(orjson.dumps(metadata)) > _MOST_METADATA:
+        raise InvalidRequest(f"{where}: more than {_MOST_METADATA} bytes of JSON", param="metadata")
+    return metadata

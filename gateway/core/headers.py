@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 
@@ -250,7 +250,11 @@ def _baggage(value: str | None) -> dict[str, str]:
     if not value or len(value) > 8192:
         return {}
     pairs = (member.split(";", 1)[0].split("=", 1) for member in value.split(","))
-    return {pair[0].strip(): pair[1].strip()[:_MAX_METADATA_VALUE] for pair in pairs if len(pair) == 2}
+    return {
+        pair[0].strip()[:_MAX_METADATA_VALUE]: unquote(pair[1].strip())[:_MAX_METADATA_VALUE]
+        for pair in pairs
+        if len(pair) == 2
+    }
 
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")

@@ -1,7 +1,7 @@
 """A finished record -> what is stored of it: a flat JSON object, its bodies, its files.
 
 The flat object has the fields of `Record` and of `Usage` by their own names, nothing that is None,
-and besides: `prompt` (slug, else id), `user` (metadata `_user`, else the body's `user`), `model` (as
+and besides: `prompt` (slug, else id), `user` (metadata `_user`, which the body's `user` fills), `model` (as
 answered, else as asked; the latter also as `asked_model`), `cost` (cents) or `price_unknown`,
 `usage_estimated` where the answer broke off before its
 usage, `bodies` ("kept", "none", "dropped"), `files` (name and media type of each), `content_filter`.
@@ -110,6 +110,8 @@ def _flat(record: Record, request: Body, response: Body) -> dict[str, Any]:
         if (value := getattr(record, name)) is not None:
             doc[name] = round(value, 3)
     metadata = dict(record.metadata)
+    if request.user:
+        metadata.setdefault("_user", request.user)
     if metadata:
         doc["metadata"] = metadata
     optional = {
@@ -117,7 +119,7 @@ def _flat(record: Record, request: Body, response: Body) -> dict[str, Any]:
         "asked_model": record.model,
         "config": record.config_slug,
         "prompt": record.prompt_slug or record.prompt_id,
-        "user": metadata.get("_user") or request.user,
+        "user": metadata.get("_user"),
         "content_filter": response.content_filter,
         "warnings": record.warnings,
         "attempts": [_attempt(attempt) for attempt in record.attempts],

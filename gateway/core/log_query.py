@@ -12,6 +12,7 @@ from gateway.core.errors import InvalidRequest
 
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
+_LONGEST_NUMBER = 9  # digits; stores take no more than 64 bits
 _LONGEST_LIST = 200  # values of one filter
 
 Range = tuple[float | None, float | None]  # least and most, both included
@@ -161,10 +162,9 @@ def _number(given: Mapping[str, Any], name: str) -> float | None:
 
 
 def _whole(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidRequest(f"{name}: not a whole number: {value!r:.60}", param=name) from None
+    if not (value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER):
+        raise InvalidRequest(f"{name}: not a whole number: {value!r:.60}", param=name)
+    return int(value)
 
 
 def _bounded(given: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:

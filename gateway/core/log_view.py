@@ -47,6 +47,11 @@ _METRICS: tuple[tuple[str, str], ...] = (
     ("last_used_option_index", "option_index"),
     ("api_key_id", "caller_id"),
 )
+# Portkey's names for what is not told apart here.
+_NOT_MEASURED = (
+    *("request_parsing_time", "pre_processing_time", "cache_processing_time", "response_parsing_time"),
+    "log_store_file_path_format",
+)
 # Ours, by their own names.
 _MORE = (
     *("operation", "caller_name", "user", "asked_model", "deployment", "api_version", "auth_mode", "region"),
@@ -123,6 +128,8 @@ def metrics_of(doc: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": iso(doc["created_at"]),
         "is_success": is_success(doc),
         "cost_currency": "USD",
+        "sdk_version": _sdk_version(doc),
+        **dict.fromkeys(_NOT_MEASURED),
         "is_proxy_call": doc.get("operation") == "proxy",
         "stream_mode": 1 if doc.get("stream") else 0,
         "cache_type": _cache_type(doc.get("cache_status")),
@@ -136,6 +143,12 @@ def metrics_of(doc: Mapping[str, Any]) -> dict[str, Any]:
     }
     metrics.update((name, doc[name]) for name in _MORE if name in doc)
     return metrics
+
+
+def _sdk_version(doc: Mapping[str, Any]) -> str | None:
+    """What follows the name in `portkey-2.3.4`."""
+    name, _, version = str(doc.get("source") or "").partition("-")
+    return version if name == "portkey" and version else None
 
 
 def is_success(doc: Mapping[str, Any]) -> bool:

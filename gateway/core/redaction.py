@@ -28,7 +28,7 @@ _SECRET_NAMES = {
 # Names that hold one of the words above and are no secrets.
 _OPEN = re.compile(r"x-ratelimit-|.*-tokens?-(count|limit|remaining)|x-portkey-provider|.*api-key-(id|name)$")
 _SECRET_FIELDS = re.compile(r"(?i)(api_?key|authorization|token|secret|password)$")
-_GATEWAY_KEY = re.compile(rb"gw-[A-Za-z0-9_-]{43}")
+_GATEWAY_KEY = re.compile(rb"gw-[A-Za-z0-9_-]{43,}")  # the first admin key may be longer
 _SHORTEST_SECRET = 8  # bytes; blotting out anything shorter would blot out ordinary words
 _DEEPEST = 32
 

@@ -209,6 +209,7 @@ async def test_feedback_is_given_and_changed(world: World) -> None:
         await world.call("PUT", "/feedback/none", {"value": 1})
     judged = {"trace_id": "a", "value": 1}
     bad = [{"value": 11}, {"value": 1.5}, {"value": True}, {"weight": 2}, {"trace_id": ""}, {"metadata": 1}]
+    bad.append({"metadata": {"note": "x" * 20_000}})
     for wrong in [{}, {"trace_id": "a"}, [1], [], *({**judged, **fields} for fields in bad)]:
         with pytest.raises(InvalidRequest):
             await world.call("POST", "/feedback", wrong)

@@ -135,6 +135,11 @@ def test_metadata(text, found):
     assert parse_metadata(value) == found
 
 
+def test_baggage_is_percent_decoded():
+    found = headers(("baggage", "city=S%C3%A3o%20Paulo,odd=%zz"))
+    assert found.metadata == {"city": "São Paulo", "odd": "%zz"}
+
+
 def test_baggage_is_metadata_and_the_header_wins():
     found = headers(("baggage", "team=a,user=b;prop=1,odd"), ("x-portkey-metadata", '{"user": "c"}'))
     assert found.metadata == {"team": "a", "user": "c"}

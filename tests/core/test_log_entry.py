@@ -58,7 +58,10 @@ def test_a_record_becomes_a_flat_document_without_nulls() -> None:
 
 
 def test_the_body_names_the_user_when_metadata_does_not() -> None:
-    assert encode(record(request_body=b'{"user":"someone"}')).doc["user"] == "someone"
+    doc = encode(record(request_body=b'{"user":"someone"}')).doc
+    assert (doc["user"], doc["metadata"]["_user"]) == ("someone", "someone")
+    doc = encode(record(request_body=b'{"user":"someone"}', metadata={"_user": "other"})).doc
+    assert (doc["user"], doc["metadata"]) == ("other", {"_user": "other"})
 
 
 def test_an_unknown_price_is_flagged_and_never_zero() -> None:
@@ -264,3 +267,15 @@ def test_a_bare_entry_shows_too() -> None:
     row = list_row(plain_entry(record(status=502, complete=False)).doc)
     assert row["metrics"]["is_success"] is False
     assert row["metrics"]["price_unknown"] is True
+
+
+def test_images_are_kept_apart_however_small_and_wherever_they_stand() -> None:
+    image = b64encode(b"tiny").decode()
+    output = [{"type": "image_generation_call", "result": image}, {"type": "message", "result": "none"}]
+    for answer, shown in [
+        ({"data": [{"b64_json": image}]}, {"data": [{"b64_json": "file:response-0.png"}]}),
+        ({"data": [{"b64_json": ""}]}, {"data": [{"b64_json": ""}]}),
+        ({"output": output}, {"output": [{**output[0], "result": "file:response-0.png"}, output[1]]}),
+    ]:
+        entry = encode(record(response_body=[orjson.dumps(answer)]))
+        assert unpack(entry.bodies)["response"]["body"] == shown

@@ -49,7 +49,7 @@ def test_filters_are_read_from_queries_and_objects(params: dict[str, Any], expec
 
 @pytest.mark.parametrize(
     "params",
-    [{"status_code": "ok"}, {"cost_min": "much"}, {"cost_min": "nan"}, {"metadata": "x"}, {"metadata": "[1]"},
+    [{"status_code": "ok"}, {"status_code": "9" * 30}, {"status_code": "-1"}, {"cost_min": "much"}, {"cost_min": "nan"}, {"metadata": "x"}, {"metadata": "[1]"},
      {"ai_org_model": "openai"}, {"page_size": "many"}, {"trace_id": ",".join(map(str, range(500)))}],
 )  # fmt: skip
 def test_a_bad_filter_is_named(params: dict[str, Any]) -> None:

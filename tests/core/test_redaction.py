@@ -53,3 +53,8 @@ def test_a_bad_pattern_is_refused_at_the_start(text: str) -> None:
 
 def test_a_pattern_cannot_be_made_to_run_for_ever() -> None:
     assert Redaction.parse("(a+)+$").body(b"a" * 100_000 + b"b") == b"a" * 100_000 + b"b"
+
+
+@pytest.mark.parametrize("length", [43, 64])
+def test_gateway_keys_are_masked_to_their_end(length: int) -> None:
+    assert Redaction().body(b'{"key":"gw-' + b"a" * length + b'"}') == b'{"key":"***"}'
