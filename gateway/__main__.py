@@ -93,6 +93,7 @@ def serve(env: dict[str, str], host: str, port: int) -> int:
         log_level="warning",
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # anyone on this machine could claim to be another
         date_header=True,
         timeout_graceful_shutdown=30,
     )
