@@ -1,7 +1,7 @@
 """Mustache as Portkey's prompt templates use it: compiled once, rendered many times, bounded.
 
 What it does where the mustache specification leaves room, and where it differs, is told in
-`docs/prompts.md`; why it is our own is told in `docs/decisions/007-own-mustache-engine.md`.
+`docs/prompts.md`; why it is our own is told in `docs/decisions/005-own-mustache-engine.md`.
 """
 
 from gateway.core.mustache.limits import DEFAULT_LIMITS, Limits
