@@ -60,12 +60,12 @@ def _events(datas: list[bytes]) -> tuple[list[dict[str, Any]], int]:
 
 def _datas(stream: bytes) -> list[bytes]:
     """The data of the events that hold a JSON object."""
-    pieces = stream.split(b"\n\n")
-    if b"\r" in stream or any(b"\n" in piece for piece in pieces):
+    lines = stream.split(b"\n")
+    if b"\r" in stream or any(lines[1::2]):  # not one line an event, and a blank one after each
         splitter = Splitter()
         pieces = [*splitter.feed(stream), splitter.rest()]
         return [data for piece in pieces if (data := data_of(piece)).startswith(b"{")]
-    return [piece[6:] for piece in pieces if piece.startswith(b"data: {")]
+    return [line[6:] for line in lines[::2] if line.startswith(b"data: {")]
 
 
 def _merged(datas: list[bytes]) -> tuple[list[bytes], int]:
@@ -78,6 +78,11 @@ def _merged(datas: list[bytes]) -> tuple[list[bytes], int]:
     texts: list[bytes] = []
     spared = 0
     for data in datas:
+        if texts and data.startswith(before) and data.endswith(after):
+            text = data[len(before) : len(data) - len(after)]
+            if b'"' not in text and len(data) >= len(before) + len(after):
+                texts.append(text)
+                continue
         start = data.find(_TEXT) + len(_TEXT)
         end = _STRING.match(data, start).end() if start >= len(_TEXT) else 0  # type: ignore[union-attr]
         if texts and data[:start] == before and data[end:] == after:
