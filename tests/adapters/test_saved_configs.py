@@ -1,3 +1,4 @@
+import secrets
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
@@ -6,10 +7,12 @@ from typing import Any
 import pytest
 
 from gateway.adapters.config_source import ConfigSource
+from gateway.adapters.documents_azure import AzureDocuments
 from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.adapters.saved_configs import KIND, TTL, VERSION_KIND, SavedConfigs, shown
 from gateway.core.config_errors import InvalidConfig
 from gateway.core.errors import Conflict, InvalidRequest, NotFound
+from gateway.core.ports import DocumentStore
 from gateway.core.targets import Leaf
 
 CONFIG: dict[str, Any] = {"retry": {"attempts": 1}, "virtual_key": "a"}
@@ -28,20 +31,26 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-async def documents(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteDocuments]:
-    store = SqliteDocuments(tmp_path, clock)
+@pytest.fixture(params=["sqlite", "azure"])
+async def documents(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> AsyncIterator[DocumentStore]:
+    store: SqliteDocuments | AzureDocuments
+    if request.param == "sqlite":
+        store = SqliteDocuments(tmp_path, clock)
+    else:
+        store = AzureDocuments(request.getfixturevalue("azurite"), clock, "t" + secrets.token_hex(8))
     yield store
     await store.aclose()
 
 
-def library_of(documents: SqliteDocuments, clock: Clock, start: int = 0) -> SavedConfigs:
+def library_of(documents: DocumentStore, clock: Clock, start: int = 0) -> SavedConfigs:
     ids = count(start + 1)
     return SavedConfigs(documents, clock, lambda: f"{next(ids):032x}"[::-1])
 
 
 @pytest.fixture
-def library(documents: SqliteDocuments, clock: Clock) -> SavedConfigs:
+def library(documents: DocumentStore, clock: Clock) -> SavedConfigs:
     return library_of(documents, clock)
 
 
@@ -108,7 +117,7 @@ async def test_an_archived_config_serves_nobody_and_can_be_brought_back(library:
 
 
 async def test_other_instances_see_a_change_after_some_seconds(
-    library: SavedConfigs, documents: SqliteDocuments, clock: Clock
+    library: SavedConfigs, documents: DocumentStore, clock: Clock
 ) -> None:
     slug = await make(library)
     await library.resolve(slug)
@@ -118,7 +127,7 @@ async def test_other_instances_see_a_change_after_some_seconds(
     assert (await library.resolve(slug)).version == 2
 
 
-async def test_of_two_changes_at_once_one_wins(library: SavedConfigs, documents: SqliteDocuments) -> None:
+async def test_of_two_changes_at_once_one_wins(library: SavedConfigs, documents: DocumentStore) -> None:
     slug = await make(library)
     stale = await documents.get(KIND, slug)
     assert stale is not None

@@ -2,12 +2,14 @@
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.adapters.documents_azure import AzureDocuments
 from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from gateway.core.ports import Document
@@ -25,21 +27,24 @@ class Clock:
         return self.now
 
 
-class Flaky(SqliteDocuments):
+class Flaky:
     """A store that can be down."""
 
-    down = False
+    def __init__(self, store: SqliteDocuments | AzureDocuments) -> None:
+        self._store = store
+        self.down = False
+        self.put, self.list, self.delete, self.aclose = store.put, store.list, store.delete, store.aclose
 
     async def get(self, kind: str, id: str) -> Document | None:
         if self.down:
             raise StoreUnavailable("down")
-        return await super().get(kind, id)
+        return await self._store.get(kind, id)
 
 
 class Shelf:
     """A library with its editors, on one store."""
 
-    def __init__(self, documents: SqliteDocuments, clock: Clock, ids: Any) -> None:
+    def __init__(self, documents: Flaky, clock: Clock, ids: Any) -> None:
         self.documents = documents
         self.clock = clock
         self.ids = ids
@@ -62,10 +67,14 @@ class Shelf:
         return body["prompt"] if "prompt" in body else body["messages"][0]["content"]
 
 
-@pytest.fixture
-async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
+@pytest.fixture(params=["sqlite", "azure"])
+async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shelf]:
     clock = Clock()
-    documents = Flaky(tmp_path, clock)
+    if request.param == "sqlite":
+        documents = Flaky(SqliteDocuments(tmp_path, clock))
+    else:
+        account = request.getfixturevalue("azurite")
+        documents = Flaky(AzureDocuments(account, clock, "t" + secrets.token_hex(8)))
     yield Shelf(documents, clock, itertools.count(0x5C8C6E))
     await documents.aclose()
 
@@ -295,7 +304,7 @@ async def test_prompts_run_while_the_store_is_down(shelf: Shelf) -> None:
     slug = await shelf.make("one")
     assert await shelf.text(slug) == "one"
     shelf.clock.now += 600
-    shelf.documents.down = True  # type: ignore[attr-defined]
+    shelf.documents.down = True
     assert await shelf.text(slug) == "one"
     with pytest.raises(StoreUnavailable):
         await shelf.text(slug + "@1")
