@@ -129,7 +129,8 @@ def asked_of_target(asked: Asked, leaf: Leaf) -> Asked:
     """
     if leaf is PLAIN:
         return asked
-    named = leaf.params.override.get("model") or asked.model or leaf.params.default.get("model")
+    override = leaf.params.override.get("model")
+    named = override or asked.model or leaf.params.default.get("model")
     prefix, model = split_model(named) if isinstance(named, str) else (None, asked.model)
     host = asked.custom_host or leaf.custom_host
     if leaf.brings_own:
@@ -141,7 +142,9 @@ def asked_of_target(asked: Asked, leaf: Leaf) -> Asked:
         credentials = asked.credentials
         if leaf.credentials is not NO_CREDENTIALS and not leaf.passthrough:
             credentials = _over(asked, leaf.credentials)
-    return Asked(slug, provider, credentials, host, token, asked.bearer, model, asked.deployment)
+    # Azure's own path names a deployment, which is as much as a model in the body.
+    deployment = None if override else asked.deployment
+    return Asked(slug, provider, credentials, host, token, asked.bearer, model, deployment)
 
 
 def _over(asked: Asked, config: InlineCredentials) -> InlineCredentials:

@@ -58,6 +58,13 @@ def test_a_target_with_an_upstream_takes_no_credential_of_the_request() -> None:
     assert told.custom_host == "https://h"
 
 
+def test_a_model_that_overrides_counts_more_than_a_deployment_in_the_path() -> None:
+    asked = Asked(model="chat", deployment="chat")
+    assert asked_of_target(asked, Leaf(virtual_key="a")).deployment == "chat"
+    told = asked_of_target(asked, Leaf(virtual_key="a", params=override("other")))
+    assert (told.deployment, told.model) == (None, "other")
+
+
 def test_doubled_slashes_are_one_in_the_path_that_conditions_see() -> None:
     record = Record("r", "t", 0.0, "POST", "/v1//chat/completions")
     operation = Operation("/chat/completions", "POST", "deployment", "json", "chat/completions")
