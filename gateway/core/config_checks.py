@@ -22,6 +22,7 @@ class ConfigLimits:
     nesting: int = 10  # strategies inside strategies
     targets: int = 100  # in the whole tree
     size: int = 65_536  # bytes of JSON
+    regexes: int = 100  # each may take milliseconds to compile, and one to search a long text
     providers: frozenset[str] = frozenset({"azure-openai", "openai"})
 
 
@@ -33,6 +34,7 @@ class Checks:
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _targets: int = 0
+    _regexes: int = 0
 
     def run(self, root: Mapping[str, Any]) -> None:
         if _too_deep(root, _JSON_DEPTH):
@@ -98,7 +100,12 @@ class Checks:
         then, query = read(condition, "then"), read(condition, "query")
         if isinstance(then, str) and then not in names:
             self._problem(f"{path}.then", _no_such_name(then, names))
-        if query is not None:
+        before, most = self._regexes, self.limits.regexes
+        self._regexes += _regexes(query)
+        if self._regexes > most:
+            if before <= most:
+                self.problems.append(f"config: must have at most {most} $regex in all")
+        elif query is not None:
             parse_query(query, f"{path}.query", self._problem, _QUERY_DEPTH)
 
     def _provider(self, node: Mapping[str, Any], path: str) -> None:
@@ -143,6 +150,12 @@ def read(node: Any, name: str) -> Any:
 def _no_such_name(name: str, names: set[str]) -> str:
     known = ", ".join(sorted(repr(known) for known in names)) or "none has a name"
     return f"must be the name of a target ({known[:200]}), got {name[:40]!r}"
+
+
+def _regexes(query: Any) -> int:
+    if isinstance(query, Mapping):
+        return sum((key == "$regex") + _regexes(value) for key, value in query.items())
+    return sum(map(_regexes, query)) if isinstance(query, list) else 0
 
 
 def _too_deep(value: Any, limit: int) -> bool:

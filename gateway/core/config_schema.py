@@ -139,7 +139,8 @@ class TargetPart(_Part):
     strict_open_ai_compliance: bool | None = None
     override_params: dict[str, Any] | None = None
     default_params: dict[str, Any] | None = None
-    drop_params: list[str] | None = None
+    # Each path walks the body: more of them would hold up all callers.
+    drop_params: Annotated[list[str], Field(max_length=100)] | None = None
     retry: RetryPart | None = None
     cb_config: BreakerPart | None = None
     metadata: dict[str, Any] | None = None

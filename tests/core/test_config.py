@@ -118,6 +118,27 @@ def test_metadata_is_kept_as_a_requests_is() -> None:
     assert compile_config(given).metadata == {"_user": "u", "vip": "true", "n": "1"}
 
 
+def test_dropped_paths_are_bounded_in_number() -> None:
+    with pytest.raises(InvalidConfig, match=r"config\.drop_params: "):
+        compile_config({"drop_params": [f"messages[*].x{i}" for i in range(101)]})
+
+
+def test_regular_expressions_are_bounded_in_number() -> None:
+    def config(count: int) -> dict[str, Any]:
+        queries = [{"$or": [{"params.user": {"$regex": "("}}] * 2}] * (count // 2)
+        conditions = [{"query": query, "then": "a"} for query in queries]
+        strategy = {"mode": "conditional", "conditions": conditions, "default": "a"}
+        return {"strategy": strategy, "targets": [{"name": "a", "virtual_key": "x"}]}
+
+    with pytest.raises(InvalidConfig) as caught:
+        compile_config(config(1000))
+    told = [problem for problem in caught.value.problems if "$regex in all" in problem]
+    assert told == ["config: must have at most 100 $regex in all"]
+    with pytest.raises(InvalidConfig) as caught:
+        compile_config(config(100))
+    assert "$regex in all" not in str(caught.value)
+
+
 def test_keys_inside_parameters_metadata_and_queries_stay_as_they_are() -> None:
     raw = {
         "metadata": {"userId": "1"},
