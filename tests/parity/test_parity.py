@@ -62,6 +62,10 @@ NAMED = ({**A, "name": "one"}, {**B, "name": "two"})
 RETRY = {"attempts": 2, "use_retry_after_header": True}
 PAID = {"x-portkey-metadata": '{"tier":"paid"}'}
 
+# Who serves, said half by the config and half by the headers.
+LOOSE = {"api_key": "a-key", "deployment_id": "a-chat", "api_version": "2024-10-21"}
+REST = {"x-portkey-provider": "azure-openai", "x-portkey-custom-host": "{a}/openai"}
+
 
 def conditional(query: dict[str, Any], default: str | None = "one") -> dict[str, Any]:
     more = {"default": default} if default else {}
@@ -82,6 +86,22 @@ CASES = (
             "x-portkey-azure-api-version": "2024-10-21",
             "authorization": "Bearer a-key",
         },
+    ),
+    Case("config and headers share the words", {"retry": RETRY, **LOOSE}, headers=REST),
+    Case(
+        "headers win over a config without a provider",
+        {"retry": RETRY, **LOOSE, "api_version": "2000-01-01"},
+        headers={**REST, "authorization": "Bearer b-key", "x-portkey-azure-api-version": "2024-10-21"},
+    ),
+    Case(
+        "condition on a number in metadata",
+        conditional({"metadata.seats": {"$eq": 5}}),
+        headers={"x-portkey-metadata": '{"seats":5}'},
+    ),
+    Case(
+        "condition on a truth in metadata",
+        conditional({"metadata.vip": True}),
+        headers={"x-portkey-metadata": '{"vip":true}'},
     ),
     Case("fallback, first is well", strategy("fallback", A, B)),
     Case("fallback, first is down", strategy("fallback", A, B), a=(DOWN,)),
@@ -144,7 +164,10 @@ _NO_HEADERS = (
     frozenset({"index", "retries"}),
     "Portkey's early refusals carry none of its headers; here every response does, since SDKs read them",
 )
+_LEFT_OUT = "what the headers leave out stays as the config says; Portkey's asks for /deployments/undefined"
 DIFFERENT: dict[str, tuple[frozenset[str], str]] = {
+    "config and headers share the words": (frozenset({"upstream", "status"}), _LEFT_OUT),
+    "headers win over a config without a provider": (frozenset({"upstream"}), _LEFT_OUT),
     "fallback with an empty list": (
         frozenset({"upstream", "status", "index"}),
         "an empty list would switch fallback off, which nobody writes fallback for: it counts as none",
