@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,8 +72,11 @@ def connect(folder: Path) -> sqlite3.Connection:
     """A connection to the folder's file, made and migrated where needed. It may change threads."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / FILE_NAME
-    # Records hold what users said: the file is its owner's alone.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # Records hold what users said: the file is its owner's alone. One that is there is not opened besides
+    # SQLite: closing it would take this process's locks away, and another process that closes the file
+    # last would then delete the log under our connections. Source: https://sqlite.org/howtocorrupt.html
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # In WAL mode NORMAL loses nothing when the process dies; a power cut may cost the last commits.

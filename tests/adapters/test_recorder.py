@@ -180,13 +180,13 @@ async def test_after_the_store_is_back_there_is_room_again(
     assert recorder.counters.dropped_bodies == dropped
 
 
-async def test_a_stop_gives_up_on_a_store_that_stays_down(
-    gate: Gate, make: Callable[..., BackgroundRecorder]
-) -> None:
-    recorder = make(QUICK)
+async def test_a_stop_gives_up_on_a_store_that_stays_down(gate: Gate) -> None:
+    recorder = BackgroundRecorder(gate, Encoder(price=lambda record, body: 0.5), "test", QUICK)
     gate.down.set()
     recorder.put(record(1))
     assert not recorder.close(0.05)
+    assert not recorder.close(10)  # its thread ends with the record still waiting
+    assert recorder.status()["waiting"] == 1
 
 
 async def test_a_record_that_no_store_takes_does_not_stop_the_others(

@@ -76,3 +76,19 @@ def test_a_connection_sees_what_another_committed(tmp_path: Path) -> None:
         second.execute("INSERT INTO totals VALUES (60, 0, 'a', x'00')")
     first.close()
     second.close()
+
+
+def test_another_process_that_leaves_takes_nothing_from_under_us(tmp_path: Path) -> None:
+    """Were our locks gone, the one that closes would think itself the last and delete the write-ahead log."""
+    first, second = connect(tmp_path), connect(tmp_path)
+    first.execute("CREATE TABLE t (x)")
+    visitor = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "c.execute('INSERT INTO t VALUES (1)'); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", visitor, str(tmp_path / "gateway.db")], check=True, timeout=60)
+    first.execute("INSERT INTO t VALUES (2)")
+    third = connect(tmp_path)
+    for connection in (first, second, third):
+        assert connection.execute("SELECT x FROM t ORDER BY x").fetchall() == [(1,), (2,)]
+        connection.close()

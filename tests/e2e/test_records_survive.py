@@ -4,11 +4,12 @@ import asyncio
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,48 @@ def test_a_client_that_leaves_a_stream_leaves_a_record_with_what_it_saw(tmp_path
     doc = asyncio.run(found(SqliteRecords(tmp_path), id))
     assert (doc["complete"], doc["usage_estimated"]) == (False, True)
     assert doc["completion_tokens"] >= 1
+
+
+def recorder_of(url: str) -> dict[str, int]:
+    counters: dict[str, int] = httpx.get(
+        f"{url}/v1/logs/recorder", headers={"x-portkey-api-key": ADMIN}
+    ).json()
+    return counters
+
+
+def ask(url: str) -> str:
+    headers = {"x-portkey-api-key": ADMIN, "x-portkey-virtual-key": "azure"}
+    response = httpx.post(f"{url}/v1/chat/completions", json=BODY, headers=headers)
+    assert response.status_code == 200
+    return str(response.headers["x-portkey-request-id"])
+
+
+def until(done: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if done():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that within a minute")
+
+
+def test_requests_go_on_while_the_store_is_down_and_are_recorded_afterwards(tmp_path: Path) -> None:
+    """Another process holds the file, as long as it takes until writes fail and then some."""
+    with gateway(tmp_path) as running:
+        before = ask(running.url)
+        until(lambda: recorder_of(running.url)["waiting"] == 0)
+        holder = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        during = [ask(running.url) for _ in range(20)]
+        until(lambda: recorder_of(running.url)["failed_writes"] >= 2)
+        during += [ask(running.url) for _ in range(20)]
+        assert recorder_of(running.url)["waiting"] >= 40
+        holder.execute("ROLLBACK")
+        holder.close()
+        until(lambda: recorder_of(running.url)["waiting"] == 0)
+        counters = recorder_of(running.url)
+        assert (counters["dropped_records"], counters["dropped_bodies"]) == (0, 0)
+        running.end(signal.SIGTERM)
+    assert {before, *during} <= stored(SqliteRecords(tmp_path))
 
 
 async def found(store: RecordStore, id: str) -> Mapping[str, Any]:
