@@ -66,6 +66,20 @@ def test_every_setting_that_is_set_is_read(provision: Provision) -> None:
     assert set(environ_of(provision(**ALL_ON))) - set(settings.names()) - PLATFORM == set()
 
 
+def test_settings_without_a_parameter_go_into_the_extra_ones(provision: Provision, root: Path) -> None:
+    """The guide names them all; what is left is for the local gateway, or a secret."""
+    about = settings.names()
+    local = {"GATEWAY_DATA_DIR"} | {name for name, one in about.items() if one["secret"]}
+    wanted = {name for name, one in about.items() if not one["azure"]} - local
+    (text,) = re.findall(
+        r"go into `extraSettings`:(.*?)\n\n", (root / "docs" / "deploy.md").read_text(), re.DOTALL
+    )
+    assert set(re.findall(r"`([A-Z_]+)`", text)) == wanted
+    extra = {"GATEWAY_REDACT": '["[0-9]{3}-[0-9]{2}-[0-9]{4}"]', "GATEWAY_OTEL_CAPTURE_CONTENT": "true"}
+    read = settings.Settings.from_environ(environ_of(provision(extraSettings=extra)))
+    assert (read.redact, read.otel_capture_content) == (extra["GATEWAY_REDACT"], "true")
+
+
 def test_no_app_setting_holds_a_secret(provision: Provision) -> None:
     environ = environ_of(provision(**ALL_ON))
     secret = {name for name, about in settings.names().items() if about["secret"]}
