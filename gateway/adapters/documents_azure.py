@@ -8,7 +8,7 @@ import orjson
 
 from gateway.adapters.azure_storage import ENTITY_BYTES, StorageAccount, StorageThreads, pack, quoted, unpack
 from gateway.core.documents import check_kind, check_names, encode_value
-from gateway.core.errors import Conflict
+from gateway.core.errors import Conflict, StoreUnavailable
 from gateway.core.ports import Document
 
 _TABLE = "gatewaydocuments"
@@ -55,22 +55,36 @@ class AzureDocuments:
             where = f"PartitionKey eq {quoted(kind)}"
             if prefix:  # ids are ASCII, so DEL ends the range of a prefix
                 where += f" and RowKey ge {quoted(prefix)} and RowKey lt {quoted(prefix + chr(0x7F))}"
-            found = [self._document(entity) for entity in self._threads.table(_TABLE).query_entities(where)]
-            return sorted(found, key=lambda document: document.id)
+            found = [self._listed(entity) for entity in self._threads.table(_TABLE).query_entities(where)]
+            return sorted((document for document in found if document), key=lambda document: document.id)
 
         return await self._threads.run(read)
 
     async def aclose(self) -> None:
         await self._threads.aclose()
 
-    def _get(self, kind: str, id: str) -> tuple[Document | None, Any]:
+    def _listed(self, entity: Mapping[str, Any]) -> Document | None:
+        """A row's document; read anew where its blob went meanwhile."""
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            entity = self._threads.table(_TABLE).get_entity(kind, id)
-            return self._document(entity), entity
+            return self._document(entity)
         except ResourceNotFoundError:
-            return None, None
+            return self._get(entity["PartitionKey"], entity["RowKey"])[0]
+
+    def _get(self, kind: str, id: str) -> tuple[Document | None, Any]:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        for _ in range(_TRIES):
+            try:
+                entity = self._threads.table(_TABLE).get_entity(kind, id)
+            except ResourceNotFoundError:
+                return None, None
+            try:
+                return self._document(entity), entity
+            except ResourceNotFoundError:
+                continue  # its blob went with an update between the two reads: there is a newer one
+        raise StoreUnavailable(f"{kind} {id}: its body is missing in the blob storage")
 
     def _put(self, kind: str, id: str, encoded: bytes, expect: int | None, now: int) -> Document:
         for _ in range(_TRIES):

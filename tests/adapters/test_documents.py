@@ -3,15 +3,18 @@
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
+from gateway.adapters.azure_storage import StorageAccount
 from gateway.adapters.documents_azure import AzureDocuments
 from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.core.errors import BodyTooLarge, Conflict, InvalidRequest
-from gateway.core.ports import DocumentStore
+from gateway.core.ports import Document, DocumentStore
 
 
 class Clock:
@@ -115,3 +118,28 @@ async def test_of_many_writers_at_once_none_is_lost(store: DocumentStore) -> Non
     document = await store.get("config", "x")
     assert document is not None
     assert document.version == 5
+
+
+async def test_a_reader_never_misses_a_large_document_that_is_updated_meanwhile(
+    azurite: StorageAccount, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = "t" + secrets.token_hex(8)
+    reader, writer = AzureDocuments(azurite, clock, prefix), AzureDocuments(azurite, clock, prefix)
+    big = orjson.dumps({"x": random.Random(2).randbytes(400_000).hex()})
+    await writer.put("prompt", "x", orjson.loads(big))
+    read = reader._document
+    updates = iter([1])
+
+    def update_between_the_two_reads(entity: Mapping[str, Any]) -> Document:
+        if next(updates, None):
+            writer._put("prompt", "x", big, None, 0)  # the row's blob is another one now
+        return read(entity)
+
+    monkeypatch.setattr(reader, "_document", update_between_the_two_reads)
+    found = await reader.get("prompt", "x")
+    assert found is not None
+    assert found.version == 2
+    updates = iter([1])
+    assert [document.version for document in await reader.list("prompt")] == [3]
+    await reader.aclose()
+    await writer.aclose()
