@@ -14,17 +14,10 @@ from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.core.api_keys import ApiKey, KeyDigest, fresh, rotated
 from gateway.core.errors import Conflict, StoreUnavailable
 from gateway.core.ports import Document
+from tests.support.clock import Clock
 
 T = 1_700_000_000.0
 SECRET = "gw-" + "k" * 43
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = T
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Counted(SqliteDocuments):
@@ -49,7 +42,7 @@ class Counted(SqliteDocuments):
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(T)
 
 
 @pytest.fixture

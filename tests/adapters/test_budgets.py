@@ -11,17 +11,10 @@ from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.core.errors import StoreUnavailable
 from gateway.core.limits import Limits, parse_limits
 from gateway.core.ports import Document, DocumentStore
+from tests.support.clock import Clock
 
 NOVEMBER = 1_700_000_000.0  # 2023-11-14
 DOLLAR = 100_000_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOVEMBER
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def limits(**usage: Any) -> Limits:
@@ -32,7 +25,7 @@ def limits(**usage: Any) -> Limits:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOVEMBER)
 
 
 @pytest.fixture

@@ -15,14 +15,7 @@ from gateway.adapters.documents_azure import AzureDocuments
 from gateway.adapters.documents_sqlite import SqliteDocuments
 from gateway.core.errors import BodyTooLarge, Conflict, InvalidRequest
 from gateway.core.ports import Document, DocumentStore
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

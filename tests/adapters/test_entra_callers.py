@@ -23,6 +23,7 @@ from gateway.adapters.fetch import fetch
 from gateway.adapters.upstream import UpstreamTransport
 from gateway.core.entra_roles import Roles, parse_roles
 from gateway.core.errors import StoreUnavailable
+from tests.support.clock import Clock
 
 AUDIENCE = "api://gateway"
 ROLES = parse_roles(
@@ -34,14 +35,6 @@ ROLES = parse_roles(
         }
     )
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -8,17 +8,11 @@ import pytest
 from gateway.adapters.entra_tokens import EARLY, EntraTokens
 from gateway.core.errors import SignInFailed
 from gateway.core.ports import SignIn
+from tests.support.clock import Clock
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 MANAGED = SignIn("managed", SCOPE)
 ENTRA = SignIn("entra", SCOPE, "tenant", "client", "client-secret-0123456789")
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Credential:
@@ -60,7 +54,7 @@ class Made:
 
 @pytest.fixture
 async def made() -> Made:
-    return Made(Clock())
+    return Made(Clock(1_000_000.0))
 
 
 @pytest.fixture

@@ -13,21 +13,14 @@ from gateway.adapters.limits_memory import MemoryCounters
 from gateway.adapters.limits_redis import PREFIX, RedisCounters
 from gateway.core.errors import StoreUnavailable
 from gateway.core.ports import Claim, Counters, Refused, Settlement, Taken
+from tests.support.clock import Clock
 
 T = 1_700_000_040.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = T
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(T)
 
 
 @pytest.fixture(scope="module")

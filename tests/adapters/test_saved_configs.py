@@ -14,16 +14,9 @@ from gateway.core.config_errors import InvalidConfig
 from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.ports import DocumentStore
 from gateway.core.targets import Leaf
+from tests.support.clock import Clock
 
 CONFIG: dict[str, Any] = {"retry": {"attempts": 1}, "virtual_key": "a"}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

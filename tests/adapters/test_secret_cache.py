@@ -7,6 +7,7 @@ import pytest
 from gateway.adapters.secret_cache import MISSING_TTL, TTL, SecretCache
 from gateway.core.errors import StoreUnavailable
 from gateway.core.ports import Secret, SecretInfo
+from tests.support.clock import Clock
 
 
 class Vault:
@@ -43,16 +44,9 @@ class Vault:
         return
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from gateway.core.health import Event, HealthBoard, decode_event, decode_events,
 from gateway.core.retry import Outcome
 from gateway.core.signals import Signal
 from gateway.core.targets import BreakerPolicy, InlineCredentials, Leaf, ParamRules
+from tests.support.clock import Clock
 
 LEAF = Leaf(path="config.targets[0]", virtual_key="a")
 GUARDED = Leaf(
@@ -14,17 +15,9 @@ GUARDED = Leaf(
 )
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -16,15 +16,9 @@ from gateway.core.ports import Document
 from gateway.prompts.editing import PromptEditor
 from gateway.prompts.library import PromptLibrary
 from gateway.prompts.partial_editing import PartialEditor
+from tests.support.clock import Clock
 
 CHAT = '[{"role":"user","content":"Hi {{name}}"}]'
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Flaky:
