@@ -21,18 +21,23 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 PREFIXES = (
     "v1",
     "openai",
-    "console",
+    "analytics",
+    "api-keys",
     "audio",
     "batches",
     "chat",
     "completions",
+    "configs",
     "embeddings",
+    "feedback",
     "files",
     "fine_tuning",
     "images",
+    "logs",
     "models",
     "prompts",
     "responses",
+    "virtual-keys",
 )
 
 
