@@ -89,7 +89,7 @@ def test_verbs_are_listed(by_http):
 def test_routes_have_prefixes_and_none_is_the_hosts(by_http):
     for trigger in by_http.values():
         first = trigger["route"].split("/")[0]
-        assert re.fullmatch(r"[a-z0-9_]+", first), trigger["route"]
+        assert re.fullmatch(r"[a-z0-9_-]+", first), trigger["route"]
         assert first not in ("admin", "runtime", "docs", "redoc", "openapi.json")
 
 
