@@ -24,6 +24,7 @@ from benchmarks.subjects import CLIENT_CORE, gateway, upstream
 CLIENTS = 32
 LAPS = 10  # the first is the warm-up
 GROWTH = 5.0  # MB
+WRITTEN = 3.0  # seconds, after which the first records are written, and their files open
 SETTLES = 100.0  # seconds; connections to the upstream are kept for 60
 
 
@@ -99,6 +100,7 @@ def soak(requests: int, seed: int) -> list[str]:
             gateway(folder / "gateway", bare.upstream, "benchmarks.soak_launcher") as subject,
         ):
             asyncio.run(one_of_each(subject.port))
+            time.sleep(WRITTEN)
             before = held(subject.server, counts)
             print(f"at the start: {before}", flush=True)
             laps = _laps(subject.port, subject.server, counts, requests, random.Random(seed))
