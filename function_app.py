@@ -13,6 +13,7 @@ from gateway.front_door import FrontDoor
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 door = FrontDoor(os.environ)
+door.record_to_the_end()
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 

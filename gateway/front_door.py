@@ -1,9 +1,13 @@
 """What both front doors share: settings read once, the gateway composed at the first request."""
 
 import asyncio
+import atexit
 import gc
 import logging
+import signal
+import threading
 from collections.abc import Mapping
+from types import FrameType
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +22,7 @@ log = logging.getLogger("gateway")
 
 _DAY = 86_400.0  # seconds
 _FIRST_PURGE = 60.0  # seconds after the start, which has enough to do
+_LAST_WRITE = 4.0  # seconds; hosts kill about five after they asked a process to end
 
 
 class FrontDoor:
@@ -70,6 +75,27 @@ class FrontDoor:
             except GatewayError as error:
                 log.warning("records.purge_failed", extra={"error": error.message})
             await asyncio.sleep(_DAY)
+
+    def record_to_the_end(self) -> None:
+        """Write what was answered when this process is told to end; the Functions worker has no hook for it.
+
+        Called before a server takes the signals: uvicorn finishes its requests, then raises them anew.
+        """
+        atexit.register(self._write_records)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+
+        def end(number: int, frame: FrameType | None) -> None:
+            self._write_records()
+            signal.signal(number, before)
+            signal.raise_signal(number)
+
+        signal.signal(signal.SIGTERM, end)
+
+    def _write_records(self) -> None:
+        if self._services is not None:
+            self._services.recorder.close(_LAST_WRITE)
 
     async def aclose(self) -> None:
         if self._services is not None:

@@ -315,3 +315,9 @@ def quiet_logs(names: Sequence[str] = ("uvicorn.access", "httpx", "azure", "azur
     """Loggers that would print URLs (function keys stand in them), or a line for each request."""
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # The Functions worker configures uvicorn after the app is imported, and that sets the level anew.
+    logging.getLogger("uvicorn.access").addFilter(_is_warning)
+
+
+def _is_warning(line: logging.LogRecord) -> bool:
+    return line.levelno >= logging.WARNING

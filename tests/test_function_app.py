@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import re
+import signal
 import sys
 import typing
 from collections.abc import AsyncIterator, Iterator
@@ -37,6 +38,7 @@ HELLO = [{"role": "user", "content": "Say this is a test"}]
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Imports `function_app.py` anew, under an environment."""
     names: list[str] = []
+    on_term = signal.getsignal(signal.SIGTERM)
 
     def run(**environ: str) -> ModuleType:
         for name, value in environ.items():
@@ -52,6 +54,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return module
 
     yield run
+    signal.signal(signal.SIGTERM, on_term)
     for name in names:
         del sys.modules[name]
 

@@ -46,6 +46,7 @@ class GatewayProcess:
     folder: Path  # working folder; the data folder is in it unless the environment names another
     environ: Mapping[str, str] = field(default_factory=dict)
     loud: bool = False
+    script: str = ""  # Python to run in place of the gateway's own front door
     url: str = ""
     key: str = ""
     _process: "subprocess.Popen[str] | None" = None
@@ -56,7 +57,8 @@ class GatewayProcess:
     def start(self) -> Self:
         env = {**base_environ(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         env["GATEWAY_DATA_DIR"] = str(self.folder / "data")
-        command = ["-c", _LOUD] if self.loud else ["-m", "gateway"]
+        script = self.script or (_LOUD if self.loud else "")
+        command = ["-c", script] if script else ["-m", "gateway"]
         self._ended = False
         self._process = subprocess.Popen(
             [sys.executable, *command, "--port", "0"],
