@@ -5,6 +5,9 @@ a third of one: figures in `docs/decisions/002-http-stack.md`.
 """
 
 import asyncio
+import math
+import re
+import select
 from typing import cast
 
 import httptools
@@ -17,23 +20,29 @@ _JOINED = 64 * 1024  # bytes of a request body that go out in one write with the
 RawHeaders = list[tuple[bytes, bytes]]
 
 
+class HungUp(httpx.RemoteProtocolError):
+    """The connection ended without one byte of an answer."""
+
+
 class Connection(asyncio.Protocol):
     """Sends a request, gives its answer's head, then the body piece by piece.
 
-    Faults are httpx's: `RemoteProtocolError` where no answer came or it is none, `ReadError` where it
-    broke off, `ReadTimeout` where the upstream fell silent for `patience` seconds.
+    Faults are httpx's: `RemoteProtocolError` where no answer came (`HungUp`) or it is none, `ReadError`
+    where it broke off, `ReadTimeout` where the upstream fell silent for `patience` seconds.
     """
 
     def __init__(self, patience: float, living: set["Connection"]) -> None:
         self.status = 0
         self.headers: RawHeaders = []
         self.idle_since = 0.0  # on the loop's clock
+        self.keep_alive = math.inf  # seconds the upstream lets it be idle, as far as it says
         self._loop = asyncio.get_running_loop()
         self._patience = patience
         self._living = living  # every connection that is open
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None  # while an exchange runs
         self._bodyless = False  # the answer to HEAD has none, whatever its headers say
+        self._mute = True  # not one byte of an answer came
         self._head = False  # the final head is here
         self._interim = False  # inside a 1xx answer
         self._done = False  # the answer is whole
@@ -54,6 +63,16 @@ class Connection(asyncio.Protocol):
         """Whether another request can be sent on it."""
         return self._reusable and self._transport is not None and not self._transport.is_closing()
 
+    def spoke(self) -> bool:
+        """Whether the idle connection has something to read: its end, that the loop has yet to see."""
+        assert self._transport is not None
+        connected = self._transport.get_extra_info("socket")
+        if connected is None or not hasattr(select, "poll"):  # Windows: the loop will see it
+            return False
+        poll = select.poll()
+        poll.register(connected.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
     async def exchange(self, head: bytes, body: bytes, *, bodyless: bool) -> None:
         """Send a request; returns when `status` and `headers` are those of its answer."""
         if self._transport is None or self._transport.is_closing():
@@ -61,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.headers = 0, []
         self._head = self._interim = self._done = self._reusable = False
-        self._bodyless = bodyless
+        self._bodyless, self._mute = bodyless, True
         self._dry = 0
         self._heard = self._loop.time()
         if self._watchdog is None:
@@ -145,7 +164,7 @@ class Connection(asyncio.Protocol):
             self._reusable = False
             self.close()
             return
-        self._heard = self._loop.time()
+        self._heard, self._mute = self._loop.time(), False
         self._dry += len(data)
         try:
             self._parser.feed_data(data)
@@ -167,7 +186,8 @@ class Connection(asyncio.Protocol):
         elif self._head:
             self._fail(httpx.ReadError("the upstream broke off in its answer"))
         else:
-            self._fail(httpx.RemoteProtocolError("the upstream hung up without an answer"))
+            kind = HungUp if self._mute else httpx.RemoteProtocolError
+            self._fail(kind("the upstream hung up without an answer"))
         self.close()
         self._transport = None
         self._living.discard(self)
@@ -181,6 +201,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head:  # trailers are dropped
             self.headers.append((name, value))
+            if len(name) == 10 and name.lower() == b"keep-alive":
+                self.keep_alive = _keep_alive(value)
 
     def on_headers_complete(self) -> None:
         if self._done:
@@ -212,6 +234,12 @@ class Connection(asyncio.Protocol):
             self._done = True
             self._reusable = self._parser.should_keep_alive()
             self._wake()
+
+
+def _keep_alive(value: bytes) -> float:
+    """Seconds an idle connection may be used again, one less than it is kept. As Node sends it: `timeout=5`."""
+    found = re.search(rb"timeout=(\d{1,6})", value)
+    return max(0.0, int(found[1]) - 1) if found else math.inf
 
 
 def _ends_with_connection(headers: RawHeaders) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import httpx
 
-from gateway.adapters.http1 import Connection
+from gateway.adapters.http1 import Connection, HungUp
 from gateway.adapters.single_flight import SingleFlight
 from gateway.core.hosts import AZURE_SUFFIXES, GATEWAY_SUFFIXES, Reach, may_connect
 
@@ -67,7 +67,8 @@ class GuardedResolver:
         self._known.pop((host, port), None)
 
     def _reach(self, host: str, port: int) -> Reach:
-        if host in self._trusted or f"{host}:{port}" in self._trusted:
+        spelt = f"[{host}]" if ":" in host else host  # as settings and URLs spell an IPv6 address
+        if not self._trusted.isdisjoint((host, spelt, f"{spelt}:{port}")):
             return Reach.ANY
         return Reach.AZURE if host.endswith(AZURE_SUFFIXES + GATEWAY_SUFFIXES) else Reach.PUBLIC
 
@@ -80,7 +81,10 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 
     Must be made and used on one event loop. Faults come as httpx's: `ConnectError` and
     `ConnectTimeout` when nothing can have reached the upstream, `ReadError`, `ReadTimeout` and
-    `RemoteProtocolError` when it may have begun. A request is never sent twice.
+    `RemoteProtocolError` when it may have begun.
+
+    A request is sent twice in one case alone: a reused connection ended before one byte of an answer,
+    and the request may be repeated (`repeatable`). Why: `docs/decisions/002-http-stack.md`.
     """
 
     def __init__(
@@ -102,7 +106,17 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         origin, first = _target(request.url)
         head = _head(request, first)
-        connection = self._reuse(origin) or await self._connect(origin)
+        reused = self._reuse(origin)
+        try:
+            return await self._exchange(origin, reused or await self._connect(origin), head, request)
+        except HungUp:
+            if reused is None or not repeatable(request):
+                raise
+        return await self._exchange(origin, await self._connect(origin), head, request)
+
+    async def _exchange(
+        self, origin: Origin, connection: Connection, head: bytes, request: httpx.Request
+    ) -> httpx.Response:
         try:
             await connection.exchange(head, request.content, bodyless=request.method == "HEAD")
         except BaseException:  # cancelled, too: an answer that nobody reads must not stay in the way
@@ -125,7 +139,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         oldest = asyncio.get_running_loop().time() - self._keep_alive
         while idle:
             connection = idle.pop()
-            if connection.usable and connection.idle_since > oldest:
+            if connection.usable and connection.idle_since > oldest and not connection.spoke():
                 return connection
             connection.close()
         return None
@@ -136,7 +150,10 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             connection.close()
             return
         loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        if connection.keep_alive == 0:
+            connection.close()
+            return
+        connection.idle_since = loop.time() - max(0.0, self._keep_alive - connection.keep_alive)
         self._idle.setdefault(origin, []).append(connection)
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._keep_alive, self._sweep)
@@ -215,6 +232,15 @@ class _Body(httpx.AsyncByteStream):
         release, self._release = self._release, None
         if release is not None:
             release()
+
+
+# Source: RFC 9110 section 9.2.2.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
+def repeatable(request: httpx.Request) -> bool:
+    """Whether the request may reach the upstream twice: by its method, or by the client's word."""
+    return request.method in _IDEMPOTENT or "idempotency-key" in request.headers
 
 
 def _target(url: httpx.URL) -> tuple[Origin, bytes]:

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -184,6 +185,101 @@ async def test_an_idle_connection_that_the_upstream_closed_is_not_used() -> None
         await whole(way, post(port))
         await until(lambda: not way._living)  # the event loop has seen the end
         assert await whole(way, post(port)) == (200, b"ok")
+
+
+class ClosesOnReuse:
+    """A server that ends each connection at its second request, after `said` of an answer to it."""
+
+    def __init__(self, said: bytes = b"") -> None:
+        self.said = said
+        self.requests: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.requests.append(await read_request(reader))
+            writer.write(OK)
+            self.requests.append(await read_request(reader))
+            writer.write(self.said)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+def get(port: int) -> httpx.Request:
+    return PlainRequest("GET", httpx.URL(f"http://127.0.0.1:{port}/"), [], b"")
+
+
+def keyed(port: int) -> httpx.Request:
+    return post(port, idempotency_key="k")
+
+
+@pytest.mark.parametrize("make", [get, keyed])
+async def test_a_reused_connection_that_ends_without_an_answer_is_made_good_by_a_new_one(make: Any) -> None:
+    upstream = ClosesOnReuse()
+    async with serving(upstream.serve) as port, transport() as way:
+        for _ in range(3):
+            assert await whole(way, make(port)) == (200, b"ok")
+    assert len(upstream.requests) == 5  # the second and the third were sent twice
+
+
+@pytest.mark.parametrize(("make", "said"), [(post, b""), (keyed, b"H"), (get, b"HTTP/1.1 103 \r\n\r\n")])
+async def test_what_may_have_had_an_effect_is_not_sent_twice(make: Any, said: bytes) -> None:
+    upstream = ClosesOnReuse(said)
+    async with serving(upstream.serve) as port, transport() as way:
+        await whole(way, make(port))
+        with pytest.raises(httpx.RemoteProtocolError):
+            await whole(way, make(port))
+    assert len(upstream.requests) == 2
+
+
+async def test_a_fresh_connection_that_ends_without_an_answer_is_not_tried_again() -> None:
+    upstream = Upstream(hang_up=True)
+    async with serving(upstream.serve) as port, transport() as way:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await whole(way, keyed(port))
+    assert upstream.connections == 1
+
+
+async def test_the_end_of_an_idle_connection_counts_before_the_event_loop_sees_it() -> None:
+    upstream, ends = Upstream(OK, OK), []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer.get_extra_info("socket"))
+        await upstream.serve(reader, writer)
+
+    async with serving(serve) as port, transport() as way:
+        await whole(way, post(port))
+        with ends[0]._sock.dup() as end:
+            end.shutdown(socket.SHUT_WR)  # no turn of the event loop between this and the next request
+        assert await whole(way, post(port)) == (200, b"ok")
+    assert upstream.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "connections"), [(b"timeout=5", 1), (b"timeout=1", 2), (b"timeout=0, max=9", 2), (b"max=9", 1)]
+)
+async def test_an_upstreams_word_on_idle_connections_counts(said: bytes, connections: int) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nKeep-Alive: " + said + b"\r\ncontent-length: 2\r\n\r\nok"
+    upstream = Upstream(answer, OK)
+    async with serving(upstream.serve) as port, transport() as way:
+        await whole(way, post(port))
+        await whole(way, post(port))
+    assert upstream.connections == connections
+
+
+@pytest.mark.parametrize("trusted", ["[::1]", "[::1]:{}", "::1"])
+async def test_a_trusted_ipv6_address_is_reached(trusted: str) -> None:
+    upstream = Upstream(OK)
+    try:
+        server = await asyncio.start_server(upstream.serve, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = server.sockets[0].getsockname()[1]
+    async with server, transport(trusted=frozenset({trusted.format(port)})) as way:
+        request = PlainRequest("POST", httpx.URL(f"http://[::1]:{port}/"), [], b"{}")
+        assert await whole(way, request) == (200, b"ok")
+    assert f"host: [::1]:{port}".encode() in upstream.requests[0]
 
 
 async def test_an_idle_connection_is_closed_in_time() -> None:
