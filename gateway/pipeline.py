@@ -244,6 +244,9 @@ class Pipeline:
         attempt.region = headers.get("x-ms-region")
         outcome = Outcome(status, retry_after=retry_after(headers, self.clock()) if status >= 400 else None)
         answer = Answer(outcome, None, endpoint, response, headers, asked_usage=asked_usage)
+        if status > 599:  # servers cannot even write such a line; RFC 9110 section 15
+            answer.drop()
+            raise UpstreamBroken(f"the upstream answered {status}, which is no status of HTTP")
         if status >= 400:
             raw = await read_whole(response, MAX_ERROR_BYTES)
             answer.body = decoded(raw, headers.get("content-encoding", ""))

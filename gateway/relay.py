@@ -165,9 +165,11 @@ def _settle(call: Call, answer: Answer) -> None:
 
 
 def _passed(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    """The upstream's headers that mean something to the client."""
+    """The upstream's headers that mean something to the client, and not to the next hop alone."""
+    hop = headers.get("connection")
+    named = {name.strip().lower() for name in hop.split(",")} if hop is not None else ()
     return [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in headers.items()
-        if name not in _NOT_PASSED and not name.startswith("x-portkey-")
+        if name not in _NOT_PASSED and not name.startswith("x-portkey-") and name not in named
     ]

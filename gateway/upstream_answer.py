@@ -59,6 +59,8 @@ async def read_answer(answer: Answer, call: Call) -> None:
             answer.json = loads(body, "the upstream's answer")
         except InvalidRequest as error:
             raise UpstreamBroken(error.message, code="upstream_invalid_json") from None
+        if named and (answer.json is None or isinstance(answer.json, list)):  # SDKs fail on them
+            raise UpstreamBroken("the upstream answered without a JSON object", code="upstream_invalid_json")
         answer.headers.setdefault("content-type", "application/json")
     answer.body = body
 

@@ -36,6 +36,34 @@ async def ask(local: Local, *, headers: Any = (), json: Any = None, **options: A
     return await local.client.request("POST", CHAT, headers=[*DIRECT.items(), *more], json=json, **options)
 
 
+# --- what comes back
+
+
+@pytest.mark.parametrize("status", [600, 999])
+async def test_a_status_that_is_none_is_a_502(local, status):
+    local.answer_by(lambda request: httpx.Response(status, json={}))
+    answer = await ask(local)
+    assert (answer.status, answer.json()["error"]["code"]) == (502, "upstream_broken")
+    assert local.records.only.attempts[0].status == status
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null"])
+async def test_an_answer_that_is_no_object_is_a_502(local, body):
+    local.answer_by(
+        lambda request: httpx.Response(200, headers={"content-type": "application/json"}, content=body)
+    )
+    answer = await ask(local)
+    assert (answer.status, answer.json()["error"]["code"]) == (502, "upstream_invalid_json")
+
+
+async def test_headers_for_the_next_hop_alone_end_here(local):
+    hop = {"connection": "keep-alive, X-Hop", "x-hop": "1", "x-a": "2"}
+    local.answer_by(lambda request: httpx.Response(200, headers=hop, json=chat_answer()))
+    answer = await ask(local)
+    assert answer.headers["x-a"] == "2"
+    assert not {"connection", "x-hop"} & answer.headers.keys()
+
+
 # --- what goes upstream
 
 OURS = {
