@@ -6,6 +6,8 @@ import gc
 import logging
 import signal
 import threading
+import time
+import uuid
 from collections.abc import Mapping
 from types import FrameType
 
@@ -13,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.core.errors import GatewayError
-from gateway.relay import json_response
+from gateway.core.errors import GatewayError, StoreUnavailable, error_body
+from gateway.core.headers import RequestHeaders
+from gateway.core.record import Record
+from gateway.relay import json_response, portkey_headers
 from gateway.settings import Settings, SettingsError
 from gateway.wiring import Services, compose, quiet_logs
 
@@ -41,10 +45,8 @@ class FrontDoor:
     async def handle(self, request: Request) -> Response:
         """The response to any request; `/health` is open to all."""
         path = request.scope["path"]
-        if path.rstrip("/") == "/health":
-            return self._health()
-        if self._problems:
-            return self._health()
+        if path.rstrip("/") == "/health" or self._problems:
+            return self._health(RequestHeaders(request.scope["headers"]).trace_id)
         return await self.services().gateway.handle(request)
 
     def services(self) -> Services:
@@ -55,12 +57,18 @@ class FrontDoor:
             _spare_collector()
         return self._services
 
-    def _health(self) -> Response:
+    def _health(self, trace_id: str | None) -> Response:
+        headers = portkey_headers(
+            Record(id := str(uuid.uuid4()), trace_id or id, time.time(), "GET", "/health")
+        )
         if self._problems:
             # Names of settings, never values: without them an operator has nothing to go by.
-            body = {"status": "down", "message": "settings are missing or bad", "settings": self._problems}
-            return json_response(503, body, [])
-        return json_response(200, {"status": "up"}, [])
+            error = StoreUnavailable(
+                f"settings are missing or bad: {'; '.join(self._problems)}", code="settings"
+            )
+            body = {**error_body(error), "status": "down", "settings": self._problems}
+            return json_response(503, body, headers)
+        return json_response(200, {"status": "up"}, headers)
 
     async def purge(self) -> int:
         """Delete records past their time; 0 when the settings are bad."""

@@ -282,6 +282,8 @@ async def test_bad_settings_are_named_and_nothing_is_served(load, tmp_path):
             assert "GATEWAY_MAX_BODY_MB" in answer.text
             assert "KEY_VAULT_URL" in answer.text
             assert "gw-secret" not in answer.text
+            assert "GATEWAY_MAX_BODY_MB" in answer.json()["error"]["message"]
+            assert answer.headers["x-portkey-trace-id"]
 
 
 async def test_a_gateway_that_cannot_be_built_says_so_in_json(load, tmp_path):

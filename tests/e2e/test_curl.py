@@ -125,8 +125,9 @@ def test_images_by_a_virtual_key(curl, gateway, azure_slug):
 
 
 def test_health_needs_no_key_and_tells_nothing_more(curl):
-    status, _, body = curl("/health")
+    status, headers, body = curl("/health", "-H", "x-portkey-trace-id: probe-1")
     assert (status, json.loads(body)) == (200, {"status": "up"})
+    assert headers["x-portkey-trace-id"] == "probe-1"
 
 
 def test_an_image_request_shows_in_the_log_with_its_request_and_response(curl, gateway, azure_slug):
