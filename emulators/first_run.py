@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from emulators.azure_openai import AzureOpenAI
 from emulators.server import Server
 from gateway.__main__ import environ, serve
+from gateway.cli.client import DEFAULT_URL
 from gateway.core.virtual_key import dump, secret_name
 from gateway.core.virtual_key_input import build
 from gateway.settings import Settings, SettingsError
@@ -86,6 +87,7 @@ def _taken(host: str, port: int) -> bool:
 
 def _welcome(key: str, host: str, port: int) -> str:
     base = f"http://{host}:{port}"
+    where = "" if base == DEFAULT_URL else f" --url {base}"
     bold, dim, plain = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if sys.stdout.isatty() else ("", "", "")
     return f"""
 {bold}Your gateway key{plain}  {key}
@@ -101,11 +103,11 @@ curl -N {base}/v1/chat/completions \\
 
 {bold}See its record{plain}:
 
-curl -s {base}/v1/logs?page_size=1 -H "x-portkey-api-key: {key}"
+curl -s "{base}/v1/logs?page_size=1" -H "x-portkey-api-key: {key}"
 
 {bold}Add your own Azure resource{plain} (a deployment's Target URI, from the portal):
 
-{sys.executable} -m gateway virtual-keys add azure --target-uri "https://..."
+{sys.executable} -m gateway virtual-keys add azure{where} --target-uri "https://..."
 """
 
 
