@@ -2,7 +2,9 @@
 
 import httpx
 
+from gateway.core.deployments import first_deployment
 from gateway.core.errors import GatewayError, InvalidRequest
+from gateway.core.jsontext import dumps
 from gateway.core.operations import Operation
 from gateway.core.virtual_key import VirtualKey
 from gateway.pipeline import Pipeline
@@ -11,22 +13,31 @@ from gateway.providers.endpoints import Asked, from_virtual_key
 from gateway.upstream_answer import read_whole
 
 _LIST_MODELS = Operation("/models", "GET", "none", "any", "models")
+_EMPTY_CHAT = Operation("/chat/completions", "POST", "deployment", "json", "chat/completions")
 
 
 async def probe(pipeline: Pipeline, key: VirtualKey) -> None:
-    """Lists the upstream's models. Raises `InvalidRequest` that says what does not fit."""
-    endpoint = from_virtual_key(key, Asked(model="any"), pipeline.rules, images=False)
+    """Raises `InvalidRequest` that says what does not fit: host, credential or deployment.
+
+    A chat without messages is refused with 400 and costs nothing, but only after Azure has looked at the
+    credential and the deployment. Where the key names no deployment, the models are listed instead.
+    """
+    named = first_deployment(key) if key.provider == "azure-openai" else None
+    endpoint = from_virtual_key(key, Asked(model=named or "any"), pipeline.rules, images=False)
     kind = provider(endpoint.provider)
-    address = kind.address(endpoint, _LIST_MODELS, "")
+    operation = _EMPTY_CHAT if named else _LIST_MODELS
+    address = kind.address(endpoint, operation, "")
+    content = dumps({"model": address.model} if address.model else {}) if named else b""
     token = endpoint.secret or ""
     try:
         if endpoint.sign_in is not None:
             token = (await pipeline.tokens.token(endpoint.sign_in)).token
         headers = [("accept-encoding", "identity"), kind.authorize(endpoint, token)]
+        headers += [("content-type", "application/json")] if named else []
         response = await pipeline.transport.handle_async_request(
-            httpx.Request("GET", address.url, headers=headers)
+            httpx.Request(operation.method, address.url, headers=headers, content=content)
         )
-        await read_whole(response, 64 * 1024)
+        said = await read_whole(response, 64 * 1024)
     except httpx.TransportError:
         raise InvalidRequest(
             f"validate: {endpoint.host.name} cannot be reached: see the resource's name or the custom host",
@@ -41,6 +52,12 @@ async def probe(pipeline: Pipeline, key: VirtualKey) -> None:
             "allowed there",
             code="validation_failed",
             param="key",
+        )
+    if response.status_code == 404 and b"DeploymentNotFound" in said:
+        raise InvalidRequest(
+            f"validate: {endpoint.host.name} has no deployment {named!r}: see its name in the portal",
+            code="validation_failed",
+            param="deployment_name",
         )
     if response.status_code == 404:
         raise InvalidRequest(

@@ -8,6 +8,7 @@ from gateway.adapters.secret_cache import SecretCache
 from gateway.adapters.virtual_keys import VirtualKeys
 from gateway.api.routing import ApiRequest, Route, created, listing
 from gateway.core.casing import snake_keys
+from gateway.core.deployments import first_deployment
 from gateway.core.errors import Conflict, GatewayError, InvalidRequest
 from gateway.core.limits import Limits
 from gateway.core.ports import SecretInfo
@@ -128,7 +129,7 @@ class VirtualKeyApi:
 
     async def _store(self, key: VirtualKey, *, validate: bool) -> None:
         # The host guard and the deployment list are checked now, not at the first call.
-        from_virtual_key(key, Asked(model="any"), self._rules, images=False) if _checkable(key) else None
+        from_virtual_key(key, Asked(model=first_deployment(key) or "any"), self._rules, images=False)
         text = dump(key)
         if len(text.encode()) > _MAX_SECRET:
             raise InvalidRequest(f"the virtual key is larger than {_MAX_SECRET} bytes: use fewer deployments")
@@ -160,36 +161,47 @@ class VirtualKeyApi:
             }
 
 
-def _checkable(key: VirtualKey) -> bool:
-    """Whether any model finds a deployment: several without a default only know their own names."""
-    listed = [item for item in key.deployments if item.deployment != "*"]
-    return len(listed) < 2 or any(item.is_default for item in listed) or bool(key.custom_host)
-
-
 _ENDPOINT_FIELDS = ("resource_name", "azure_resource_name", "custom_host", "target_uri")
 _DEPLOYMENT_FIELDS = (
     "deployments",
     "deployment_config",
     "azure_deployment_config",
     "deployment_name",
+    "deployment_id",
     "target_uri",
 )
+_PASTED_FIELDS = (*_ENDPOINT_FIELDS, "deployment_name", "deployment_id", "api_version")
 
 
 def _merged(before: VirtualKey, given: dict[str, Any]) -> dict[str, Any]:
-    """The stored values under the given ones."""
+    """The stored values under the given ones. A pasted URL replaces what it tells."""
     stored = snake_keys(_plain(before))
-    if any(given.get(name) for name in _ENDPOINT_FIELDS):
+    urls = [text for name in _PASTED_FIELDS if "://" in (text := str(given.get(name)))]
+    if urls or any(given.get(name) for name in _ENDPOINT_FIELDS):
         stored.pop("resource_name", None)
         stored.pop("custom_host", None)
-    if any(given.get(name) for name in _DEPLOYMENT_FIELDS):
-        stored.pop("deployments", None)
+    if any(given.get(name) for name in _DEPLOYMENT_FIELDS) or any("/deployments/" in url for url in urls):
+        listed = stored.pop("deployments", [])
+        if len(listed) == 1 and not urls:  # another deployment, at the version there was
+            given.setdefault("api_version", listed[0].get("api_version"))
+    elif given.get("api_version"):
+        _set_version(stored.get("deployments", []), given["api_version"])
     if given.get("key"):
         stored.pop("api_key", None)
     if given.get("azure_auth_mode"):
         stored.pop("auth_mode", None)
     given.pop("slug", None)
     return {**stored, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _set_version(listed: list[dict[str, Any]], version: Any) -> None:
+    if len(listed) > 1:
+        raise InvalidRequest(
+            "api_version: each of the virtual key's deployments has its own; send deployment_config whole",
+            param="api_version",
+        )
+    for item in listed:
+        item["api_version"] = version
 
 
 def _plain(key: VirtualKey) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def deployment_name(text: str, where: str) -> str:
 
 def api_version(text: str, where: str) -> str:
     """A version of Azure OpenAI's API: a date, or `v1`, or `preview` (of v1)."""
-    version = text.strip().lower()
+    version = text.strip().lower().rstrip("/").removeprefix("?").removeprefix("api-version=")
     if not _VERSION.fullmatch(version):
         raise InvalidRequest(
             f"{where}: must be a date version such as 2024-10-21, or v1, got {text[:40]!r}", param=where

@@ -16,7 +16,7 @@ def choose_deployment(
     """The deployment a call goes to, or None when the virtual key and the call name none.
 
     Explicit name, then alias, deployment or catalogue name equal to the body's model, then the
-    default, then the only one. A call for images without a model takes the image deployment.
+    default, then the only one. A call for images without a model takes an image deployment.
     """
     listed = [item for item in key.deployments if item.deployment != "*"]
     wildcard = next((item for item in key.deployments if item.deployment == "*"), None)
@@ -31,8 +31,8 @@ def choose_deployment(
             )
     if images and not model:
         pictures = [item for item in listed if _image_model(item)]
-        if len(pictures) == 1:
-            return pictures[0]
+        if pictures:
+            return _default(pictures) or pictures[0]
     default = _default(listed)
     if default:
         return default
@@ -60,3 +60,10 @@ def _default(listed: list[Deployment]) -> Deployment | None:
     if len(listed) == 1:
         return listed[0]
     return next((item for item in listed if item.is_default), None)
+
+
+def first_deployment(key: VirtualKey) -> str | None:
+    """The name of the default deployment, else of the first; None of a key that lists none."""
+    listed = [item for item in key.deployments if item.deployment != "*"]
+    found = _default(listed) or next(iter(listed), None)
+    return found.deployment if found else None

@@ -31,6 +31,11 @@ class _DeploymentInput(BaseModel):
     is_default: bool = False
     pricing: dict[str, Any] | None = None
 
+    @property
+    def deployment_text(self) -> str | None:
+        """What stands where the deployment's name belongs."""
+        return self.deployment or self.deployment_name or self.deployment_id or self.azure_deployment_name
+
 
 class VirtualKeyInput(BaseModel):
     """A virtual key as clients send it and as the vault keeps it, after `snake_keys`."""
@@ -163,30 +168,45 @@ def _provider(given: VirtualKeyInput) -> str:
 
 def _host(given: VirtualKeyInput) -> tuple[Pasted, Pasted]:
     """(where it is, what pasted URLs told): any of the fields may hold a whole URL."""
-    resource = given.resource_name or given.azure_resource_name
-    texts = (given.target_uri, resource, given.deployment_name or given.deployment_id, given.api_version)
+    resource = (given.resource_name or given.azure_resource_name or "").strip()
+    if resource and "." not in resource and "://" not in resource:
+        resource = resource.strip("/")
+    items = [item for listed in _listed(given) for item in (listed.deployment_text, listed.api_version)]
+    texts = (
+        given.target_uri,
+        resource,
+        given.deployment_name or given.deployment_id,
+        given.api_version,
+        *items,
+    )
     told = [read_endpoint(text) for text in texts if text and "://" in text]
     if resource and "://" not in resource and ("." in resource or "/" in resource):
         told.append(read_endpoint(resource))
     merged = Pasted(
         *(next((v for item in told if (v := getattr(item, name))), None) for name in Pasted.__slots__)
     )
+    if given.custom_host and ("/deployments/" in given.custom_host or "api-version=" in given.custom_host):
+        pasted = read_endpoint(given.custom_host)
+        return Pasted(resource_name=pasted.resource_name, custom_host=pasted.custom_host), pasted
     if given.custom_host:
         return Pasted(custom_host=given.custom_host.strip().rstrip("/")), merged
     if resource and "." not in resource and "/" not in resource:
-        return Pasted(resource_name=resource_name(resource.strip(), "resource_name")), merged
+        return Pasted(resource_name=resource_name(resource, "resource_name")), merged
     return Pasted(resource_name=merged.resource_name, custom_host=merged.custom_host), merged
 
 
 def _plain(text: str | None) -> str | None:
-    """The text where it is not a pasted URL."""
-    return text.strip() if text and "://" not in text else None
+    """The text where it is not a pasted URL, less a slash that came along."""
+    return text.strip().rstrip("/") if text and "://" not in text else None
+
+
+def _listed(given: VirtualKeyInput) -> list[_DeploymentInput]:
+    return given.deployments or given.deployment_config or given.azure_deployment_config or []
 
 
 def _deployments(given: VirtualKeyInput, pasted: Pasted, provider: str) -> tuple[Deployment, ...]:
-    items = given.deployments or given.deployment_config or given.azure_deployment_config or []
     fallback = _plain(given.api_version) or pasted.api_version
-    found = [_deployment(item, fallback, f"deployments[{i}]") for i, item in enumerate(items)]
+    found = [_deployment(item, fallback, f"deployments[{i}]") for i, item in enumerate(_listed(given))]
     single = _plain(given.deployment_name) or _plain(given.deployment_id) or pasted.deployment
     if single and not any(item.deployment == single for item in found):
         name = deployment_name(single, "deployment_name")
@@ -200,10 +220,10 @@ def _deployments(given: VirtualKeyInput, pasted: Pasted, provider: str) -> tuple
 
 
 def _deployment(item: _DeploymentInput, fallback: str | None, where: str) -> Deployment:
-    text = item.deployment or item.deployment_name or item.deployment_id or item.azure_deployment_name
+    text = item.deployment_text
     if not text:
         raise InvalidRequest(f"{where}.deployment_name: missing", param=where)
-    told = read_endpoint(text) if "://" in text else Pasted(deployment=text)
+    told = read_endpoint(text) if "://" in text else Pasted(deployment=_plain(text))
     version = item.api_version or item.azure_api_version or told.api_version or fallback
     name = told.deployment or ""
     return Deployment(

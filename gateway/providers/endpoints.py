@@ -64,7 +64,7 @@ def from_virtual_key(
             )
     explicit = asked.credentials.deployment_id or asked.deployment
     deployment = choose_deployment(key, explicit=explicit, model=asked.model, images=images)
-    version = (deployment.api_version if deployment else None) or _version_of(asked)
+    version = _version_of(asked) or (deployment.api_version if deployment else None)
     if version is None and key.provider == azure_openai.NAME:
         version = "v1"
     sign_in = _stored_sign_in(key, host, version, rules)

@@ -44,9 +44,38 @@ def test_a_target_uri_is_understood_in_any_field(field):
     assert [(item.deployment, item.api_version) for item in key.deployments] == [("gpt", "2024-10-21")]
 
 
-@pytest.mark.parametrize("text", ["https://res.openai.azure.com", "res.openai.azure.com/", "RES", " res "])
+@pytest.mark.parametrize(
+    "text", ["https://res.openai.azure.com", "res.openai.azure.com/", "RES", " res ", "res/"]
+)
 def test_a_resource_is_understood_however_it_is_pasted(text):
     assert build("s", {**BASE, "resourceName": text}).resource_name == "res"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"custom_host": URI},
+        {"deploymentConfig": [{"deploymentName": URI}]},
+        {"deploymentConfig": [{"deploymentName": "gpt", "apiVersion": URI}]},
+    ],
+)
+def test_a_target_uri_alone_says_it_all(given):
+    key = build("s", {"name": "Azure", "provider": "azure-openai", "key": KEY, **given})
+    assert (key.resource_name, key.custom_host) == ("res", None)
+    assert [(item.deployment, item.api_version) for item in key.deployments] == [("gpt", "2024-10-21")]
+
+
+def test_a_target_uri_of_another_host_is_understood_as_custom_host():
+    uri = URI.replace("https://res.openai.azure.com", "http://127.0.0.1:9000")
+    key = build("s", {**BASE, "custom_host": uri})
+    assert (key.resource_name, key.custom_host) == (None, "http://127.0.0.1:9000/openai")
+    assert [(item.deployment, item.api_version) for item in key.deployments] == [("gpt", "2024-10-21")]
+
+
+@pytest.mark.parametrize(("name", "version"), [("gpt/", "2024-10-21/"), (" gpt", "?api-version=2024-10-21")])
+def test_what_came_along_with_a_name_is_taken_off(name, version):
+    key = build("s", {**BASE, "deploymentName": name, "apiVersion": version})
+    assert key.deployments == (Deployment("gpt", None, "2024-10-21", None, True),)
 
 
 def test_another_cloud_becomes_a_custom_host():
@@ -207,6 +236,8 @@ ANY = (Deployment("*", None, "2024-10-21"),)
         (DEFAULT, None, None, False, "d2"),
         (PICTURES, None, None, True, "p"),
         (PICTURES, None, "fast", True, "d1"),
+        ((*PICTURES, Deployment("dall-e-3", None, "v1")), None, None, True, "p"),
+        ((*PICTURES, Deployment("dall-e-3", None, "v1")), None, None, False, "d2"),
         (TWO[:1], None, "custom_model_name", False, "d1"),
         (TWO[:1], None, None, False, "d1"),
         (ANY, None, "any-name", False, "any-name"),

@@ -358,3 +358,23 @@ def test_a_wrong_key_is_caught_at_creation_when_validation_is_asked_for(gateway,
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "key"
     assert "wrong-key" not in answer.text
+
+
+@pytest.mark.parametrize("version", ["2024-10-21", "v1"])
+def test_a_deployment_that_is_not_there_is_caught_too(gateway, upstream, version):
+    def create(**deployment):
+        wanted = azure_key(upstream, deploymentConfig=[{"apiVersion": version, **deployment}], validate=True)
+        headers = {"x-portkey-api-key": gateway.key}
+        return httpx.post(f"{gateway.url}/v1/virtual-keys", headers=headers, json=wanted)
+
+    answer = create(deploymentName="elsewhere")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "deployment_name")
+    for name in ("chat", "pictures"):  # a model that does not chat is there all the same
+        assert create(deploymentName=name).status_code == 200
+
+
+def test_several_deployments_without_a_default_can_be_validated(gateway, upstream):
+    items = [{"apiVersion": "2024-10-21", "deploymentName": name} for name in ("chat", "chat-two")]
+    wanted = azure_key(upstream, deploymentConfig=items, validate=True)
+    headers = {"x-portkey-api-key": gateway.key}
+    assert httpx.post(f"{gateway.url}/v1/virtual-keys", headers=headers, json=wanted).status_code == 200
