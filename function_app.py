@@ -10,8 +10,10 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from gateway.front_door import FrontDoor
+from gateway.log_lines import show_fields
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+show_fields()
 door = FrontDoor(os.environ)
 door.record_to_the_end()
 

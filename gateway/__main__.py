@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import uvicorn
 from gateway.cli import logs, prompts, virtual_keys
 from gateway.cli.client import CommandFailed
 from gateway.front_door import FrontDoor
+from gateway.log_lines import show_fields
 from gateway.settings import Settings, SettingsError
 from gateway.wiring import compose, ensure_admin_key
 
@@ -85,6 +87,8 @@ class _Server(uvicorn.Server):
 
 def serve(env: dict[str, str], host: str, port: int) -> int:
     """Run until told to stop; then every answered request is recorded."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    show_fields()
     config = uvicorn.Config(
         FrontDoor(env),
         host=host,

@@ -28,6 +28,7 @@ from emulators.azure_openai import AzureOpenAI
 from emulators.server import Server
 from emulators.steps import Slow
 from gateway.core.operations import PROXIED
+from gateway.log_lines import hide_fields
 from tests.support.local import ADMIN_KEY
 from tests.support.process import ROOT
 
@@ -55,6 +56,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     yield run
     signal.signal(signal.SIGTERM, on_term)
+    hide_fields()
     for name in names:
         del sys.modules[name]
 
