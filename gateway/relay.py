@@ -1,7 +1,7 @@
 """From the pipeline's answer to the client: bytes through, a tally of them, always a record."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.call import Answer, Call
 from gateway.core.errors import GatewayError, error_body
 from gateway.core.jsontext import dumps
+from gateway.core.ports import Recorder
 from gateway.core.record import Record
 from gateway.core.tally import note_model
 from gateway.core.upstream_errors import normalise_error
@@ -36,12 +37,6 @@ _NOT_PASSED = frozenset(
         "x-should-retry",
     }
 )
-
-
-class Recorder(Protocol):
-    """Takes a record at once; writing it is not the request's business."""
-
-    def put(self, record: Record) -> None: ...
 
 
 class RawResponse(Response):

@@ -38,11 +38,6 @@ def partition_of_row(key: str) -> str:
     return partition(_END_MICROSECOND - int(key[:16]))
 
 
-def time_of_row(key: str) -> float:
-    """Unix seconds."""
-    return (_END_MICROSECOND - int(key[:16])) / 1e6
-
-
 def range_of(id: str) -> tuple[str, str, str] | None:
     """(partition, least row key, greatest) that a record's id leaves; None for an id that tells no time."""
     seconds = time_of(id)

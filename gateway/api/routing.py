@@ -124,10 +124,6 @@ class Router:
             )
         return None
 
-    def owns(self, path: str) -> bool:
-        """Whether the path is the management API's, so that it never goes to an upstream."""
-        return path.split("/", 2)[1] in self._roots
-
 
 def listing(items: Sequence[Any], total: int | None = None) -> dict[str, Any]:
     """A list as Portkey's SDKs read it: never a bare array."""

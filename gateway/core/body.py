@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.errors import InvalidRequest
 from gateway.core.form_field import with_field
 from gateway.core.jsontext import dumps
 from gateway.core.params import apply_params
@@ -111,9 +110,3 @@ def check_json_type(content_type: str) -> bool:
     """Whether a content type is JSON's; a missing one counts, as curl's default form type does not."""
     kind = content_type.split(";", 1)[0].strip().lower()
     return kind in ("", "application/json", "text/json") or kind.endswith("+json")
-
-
-def require_object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidRequest("the request body must be a JSON object", code="invalid_json")
-    return value

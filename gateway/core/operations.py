@@ -71,7 +71,6 @@ PROXIED = frozenset(
     }
 )
 
-# Bare prefixes that the Functions front door registers, since a root catch-all breaks the host.
 _PROMPT_PATH = re.compile(r"/prompts/([^/]{1,400})/completions")
 # `@slug/name` counts as one, since Azure's clients write the model there: some escape its slash, some not.
 _DEPLOYMENT_PATH = re.compile(r"/deployments/((?:@[^/%]{1,128}/)?[^/]{1,256})(/.+)")
@@ -150,11 +149,6 @@ def _climbs(path: str) -> bool:
     while (plain := unquote(path)) != path:
         path = plain
     return any(segment in (".", "..") for segment in re.split(r"[/\\]", path))
-
-
-def is_deployment_operation(path: str) -> bool:
-    """Whether a deployment serves this path, so a wrong verb on it is a 405 and not a proxied call."""
-    return path in _DEPLOYMENT_OPERATIONS
 
 
 def known_methods(path: Path) -> list[str]:

@@ -29,7 +29,6 @@ AUTH_MODES: dict[str, AuthMode] = {
 PROVIDERS = ("azure-openai", "openai")
 SECRET_PREFIX = "vk-"  # noqa: S105 - of names in the vault
 SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,99})")
-DEFAULT_API_VERSION = "v1"
 
 
 @dataclass(frozen=True, slots=True)
